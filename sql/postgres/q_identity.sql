@@ -1,0 +1,4 @@
+-- Which database is this, and is it the one that the log was made in?
+SELECT system_identifier, database_oid, timeline, in_recovery, schema_version, future_rows, server_encoding,
+       installed_system_identifier, installed_database_oid, pg_catalog.current_setting('server_version_num')
+  FROM posthorn.identity()

@@ -1,0 +1,5 @@
+-- Lets the next owner in at once.
+UPDATE posthorn.lease SET expires_at = '-infinity',
+       last_error = coalesce($5, last_error),
+       last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE pg_catalog.clock_timestamp() END
+ WHERE pipeline = $1 AND shard = $2::int AND owner = $3 AND epoch = $4::bigint

@@ -1,0 +1,2 @@
+-- The version of the installed schema.
+SELECT schema_version FROM posthorn.meta

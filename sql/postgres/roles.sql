@@ -1,0 +1,67 @@
+-- Posthorn's three roles and what each may do; `posthorn init --roles` runs this file, in one
+-- transaction, after every migration. It may be run again. Grant a role to your own login:
+--   GRANT posthorn_writer TO my_service;   GRANT posthorn_relay TO my_relay_login;
+-- Needs a superuser, or the owner of the schema with CREATEROLE and CREATE on the database.
+
+DO $$
+DECLARE
+    r  text;
+    me record;
+BEGIN
+    FOREACH r IN ARRAY ARRAY['posthorn_owner', 'posthorn_relay', 'posthorn_writer'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
+            BEGIN
+                EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', r);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL; -- made by another session meanwhile: roles belong to all databases
+            END;
+        END IF;
+    END LOOP;
+    SELECT rolsuper INTO me FROM pg_catalog.pg_roles WHERE rolname = current_user;
+    IF NOT me.rolsuper THEN
+        GRANT posthorn_owner TO CURRENT_USER; -- to hand things over, and for the next migration
+    END IF;
+END $$;
+
+-- Everything belongs to posthorn_owner, so the SECURITY DEFINER functions run as a role that is
+-- nobody elsewhere. Only what has another owner is altered: a second run takes no lock on the log.
+DO $$
+DECLARE
+    owner constant oid := 'posthorn_owner'::regrole;
+    what text;
+BEGIN
+    IF (SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'posthorn') <> owner THEN
+        ALTER SCHEMA posthorn OWNER TO posthorn_owner;
+    END IF;
+    FOR what IN
+        SELECT pg_catalog.format('%s %s', CASE k.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END,
+                                 k.oid::regclass)
+          FROM pg_catalog.pg_class k
+         WHERE k.relnamespace = 'posthorn'::regnamespace AND k.relowner <> owner
+           AND k.relkind IN ('r', 'p', 'v')
+        UNION ALL
+        SELECT pg_catalog.format('FUNCTION %s', f.oid::regprocedure) FROM pg_catalog.pg_proc f
+         WHERE f.pronamespace = 'posthorn'::regnamespace AND f.proowner <> owner
+    LOOP
+        EXECUTE pg_catalog.format('ALTER %s OWNER TO posthorn_owner', what);
+    END LOOP;
+END $$;
+
+GRANT USAGE ON SCHEMA posthorn TO posthorn_relay, posthorn_writer;
+
+-- A writer adds events and learns their ids; it reads no event, not even its own.
+GRANT INSERT (event_id, aggregate_type, aggregate_id, event_type, payload, payload_bytes,
+              content_type, headers, created_at) ON posthorn.outbox TO posthorn_writer;
+GRANT SELECT (event_id) ON posthorn.outbox TO posthorn_writer;
+GRANT EXECUTE ON FUNCTION posthorn.publish(text, text, text, jsonb, jsonb, uuid, timestamptz, boolean,
+                                           bytea, text) TO posthorn_writer;
+
+-- The relay reads the log, makes ticks, keeps its own books, and removes only by maintain().
+GRANT SELECT ON posthorn.meta, posthorn.outbox, posthorn.tick, posthorn.pending,
+                posthorn.outbox_status TO posthorn_relay;
+GRANT SELECT ON SEQUENCE posthorn.tick_tick_seq TO posthorn_relay;
+GRANT SELECT, INSERT, UPDATE ON posthorn.checkpoint, posthorn.lease, posthorn.parked
+   TO posthorn_relay;
+GRANT EXECUTE ON FUNCTION posthorn.make_tick(bigint), posthorn.maintain(interval),
+                          posthorn.set_retention(interval), posthorn.identity(), posthorn.timeline()
+   TO posthorn_relay;

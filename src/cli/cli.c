@@ -1,0 +1,208 @@
+/*
+ * The words of one command: parsed with getopt_long by the command's table, answered on stdout,
+ * complaints on stderr in one line that names the word.
+ * Place: below every cmd_*.c. Promise: what a command's table does not allow never reaches it.
+ */
+#include "cli/cli.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#include "base/str.h"
+
+const struct ph_cli_option ph_cli_common_options[] = {
+    {"log-format", "logfmt|json", "How log lines on stderr are written (logfmt).", false},
+    {"log-level", "debug|info|warn|error", "The least level that is logged (info).", false},
+    {"help", NULL, "Shows this page.", false},
+    {"version", NULL, "Shows the versions of posthorn and of its client libraries.", false},
+    PH_CLI_OPTION_END,
+};
+
+const struct ph_command *ph_command_find(const char *name)
+{
+    for (size_t i = 0; ph_commands[i]; i++) {
+        if (strcmp(ph_commands[i]->name, name) == 0) {
+            return ph_commands[i];
+        }
+    }
+    return NULL;
+}
+
+void ph_cli_put_hint(struct ph_buf *out, const char *word, const char *const *names,
+                     const char *prefix)
+{
+    const char *best = NULL;
+    unsigned distance = 4;
+    for (size_t i = 0; names[i]; i++) {
+        unsigned d = ph_str_distance(ph_str_from(word), ph_str_from(names[i]));
+        if (d < distance && d < strlen(names[i])) {
+            distance = d;
+            best = names[i];
+        }
+    }
+    if (best) {
+        ph_buf_printf(out, " (did you mean %s%s?)", prefix, best);
+    }
+}
+
+/* --- parse -------------------------------------------------------------------------------------
+ */
+
+#define OPTION_VALUE 256 /* getopt's answer for row i is OPTION_VALUE + i */
+
+/* The rows that a command takes, in getopt's form. */
+struct rows {
+    const struct ph_cli_option *row[PH_CLI_OPTIONS_MAX];
+    struct option getopt[PH_CLI_OPTIONS_MAX + 1];
+    const char *names[PH_CLI_OPTIONS_MAX + 1];
+    size_t count;
+};
+
+static void add_rows(struct rows *rows, const struct ph_cli_option *table)
+{
+    for (; table && table->name && rows->count < PH_CLI_OPTIONS_MAX; table++) {
+        size_t i = rows->count++;
+        rows->row[i] = table;
+        rows->names[i] = table->name;
+        rows->getopt[i] = (struct option){table->name, table->arg ? required_argument : no_argument,
+                                          NULL, OPTION_VALUE + (int)i};
+    }
+}
+
+static int fail_word(const struct rows *rows, const char *word, int answer, struct ph_error *err)
+{
+    if (answer == ':' || optopt >= OPTION_VALUE) {
+        const char *name = rows->row[optopt - OPTION_VALUE]->name;
+        return ph_fail(err, PH_E_USAGE,
+                       answer == ':' ? "option --%s needs a value" : "option --%s takes no value",
+                       name);
+    }
+    char name[64] = "";
+    if (strncmp(word, "--", 2) == 0) {
+        size_t len = strcspn(word + 2, "=");
+        memcpy(name, word + 2, len < sizeof name ? len : sizeof name - 1);
+    } else {
+        name[0] = (char)optopt;
+    }
+    struct ph_buf hint;
+    ph_buf_init(&hint, 256);
+    ph_cli_put_hint(&hint, name, rows->names, "--");
+    (void)ph_fail(err, PH_E_USAGE, "unknown option %s%s%s", strlen(name) > 1 ? "--" : "-", name,
+                  ph_buf_text(&hint));
+    ph_buf_free(&hint);
+    return PH_E_USAGE;
+}
+
+static int keep_value(struct ph_cli *cli, const struct ph_cli_option *row, struct ph_error *err)
+{
+    if (!row->repeat && ph_cli_get(cli, row->name)) {
+        return ph_fail(err, PH_E_USAGE, "option --%s was given twice", row->name);
+    }
+    if (cli->value_count == PH_CLI_VALUES_MAX) {
+        return ph_fail(err, PH_E_USAGE, "more than %d options", PH_CLI_VALUES_MAX);
+    }
+    cli->values[cli->value_count++] = (struct ph_cli_value){row, row->arg ? optarg : NULL};
+    return 0;
+}
+
+static int keep_operands(struct ph_cli *cli, int argc, char **argv, struct ph_error *err)
+{
+    const struct ph_command *command = cli->command;
+    int count = argc - optind;
+    if (count > 1 || (count == 1 && !command->operand)) {
+        return ph_fail(err, PH_E_USAGE, "too many words: \"%s\" has no place here",
+                       argv[optind + (command->operand ? 1 : 0)]);
+    }
+    cli->operand = count == 1 ? argv[optind] : NULL;
+    if (command->operand_needed && !cli->operand && !ph_cli_get(cli, "help") &&
+        !ph_cli_get(cli, "version")) {
+        return ph_fail(err, PH_E_USAGE, "%s is missing", command->operand);
+    }
+    return 0;
+}
+
+int ph_cli_parse(struct ph_cli *cli, const struct ph_command *command, int argc, char **argv,
+                 struct ph_error *err)
+{
+    *cli = (struct ph_cli){.command = command};
+    struct rows rows = {0};
+    add_rows(&rows, command->options);
+    add_rows(&rows, ph_cli_common_options);
+    optind = 0; /* glibc: begin anew */
+    opterr = 0;
+    for (;;) {
+        int at = optind ? optind : 1;
+        int answer = getopt_long(argc, argv, ":", rows.getopt, NULL);
+        if (answer == -1) {
+            return keep_operands(cli, argc, argv, err);
+        }
+        /* getopt moves operands behind options; the word it read is just in front of optind. */
+        const char *word = argv[optind > at ? optind - 1 : at];
+        int rc = answer >= OPTION_VALUE ? keep_value(cli, rows.row[answer - OPTION_VALUE], err)
+                                        : fail_word(&rows, word, answer, err);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+}
+
+const char *ph_cli_get(const struct ph_cli *cli, const char *name)
+{
+    for (size_t i = 0; i < cli->value_count; i++) {
+        if (strcmp(cli->values[i].option->name, name) == 0) {
+            return cli->values[i].text ? cli->values[i].text : "";
+        }
+    }
+    return NULL;
+}
+
+size_t ph_cli_all(const struct ph_cli *cli, const char *name, const char **out, size_t max)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < cli->value_count; i++) {
+        if (strcmp(cli->values[i].option->name, name) == 0 && count < max) {
+            out[count++] = cli->values[i].text;
+        }
+    }
+    return count;
+}
+
+int ph_cli_need(const struct ph_cli *cli, const char *name, struct ph_error *err)
+{
+    if (ph_cli_get(cli, name)) {
+        return 0;
+    }
+    return ph_fail(err, PH_E_USAGE, "--%s is missing", name);
+}
+
+/* --- answers -----------------------------------------------------------------------------------
+ */
+
+int ph_cli_fail(const struct ph_error *err)
+{
+    ph_cli_complain(err->text);
+    return ph_code_exit(err->code);
+}
+
+void ph_cli_complain(const char *lines)
+{
+    while (*lines) {
+        int len = (int)strcspn(lines, "\n");
+        (void)fprintf(stderr, "posthorn: %.*s\n", len, lines);
+        lines += len + (lines[len] == '\n');
+    }
+}
+
+int ph_cli_print(const struct ph_buf *text)
+{
+    struct ph_error err = {0};
+    if (ph_buf_check(text, "the answer", &err) < 0) {
+        return ph_cli_fail(&err);
+    }
+    size_t written = text->len ? fwrite(text->ptr, 1, text->len, stdout) : 0;
+    if (written != text->len || fflush(stdout) != 0) {
+        (void)ph_fail(&err, PH_E_IO, "cannot write to stdout");
+        return ph_cli_fail(&err);
+    }
+    return PH_EXIT_OK;
+}

@@ -1,0 +1,32 @@
+/*
+ * posthorn help [COMMAND]: the same page that `posthorn COMMAND --help` shows.
+ * Place: a row of ph_commands. Promise: help goes to stdout, with status 0.
+ */
+#include "cli/commands.h"
+
+static int help_run(const struct ph_cli *cli)
+{
+    const struct ph_command *command = NULL;
+    if (cli->operand) {
+        command = ph_command_find(cli->operand);
+        if (!command) {
+            (void)fprintf(stderr, "posthorn: help: unknown command \"%s\" (see posthorn help)\n",
+                          cli->operand);
+            return PH_EXIT_USAGE;
+        }
+    }
+    struct ph_buf page;
+    ph_buf_init(&page, 256 * 1024);
+    ph_cli_help(command, &page);
+    int status = ph_cli_print(&page);
+    ph_buf_free(&page);
+    return status;
+}
+
+const struct ph_command ph_cmd_help = {
+    .name = "help",
+    .summary = "Shows the options of posthorn or of one command.",
+    .usage = "help [COMMAND]",
+    .operand = "COMMAND",
+    .run = help_run,
+};

@@ -1,0 +1,6 @@
+/* The list of all commands, in the order in which help shows them. */
+#include "cli/commands.h"
+
+const struct ph_command *const ph_commands[] = {
+    &ph_cmd_init, &ph_cmd_publish, &ph_cmd_run, &ph_cmd_status, &ph_cmd_verify, &ph_cmd_help, NULL,
+};

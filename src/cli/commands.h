@@ -1,0 +1,14 @@
+/* Every command of posthorn, one file each; commands.c lists them. */
+#ifndef PH_CLI_COMMANDS_H
+#define PH_CLI_COMMANDS_H
+
+#include "cli/cli.h"
+
+extern const struct ph_command ph_cmd_init;
+extern const struct ph_command ph_cmd_publish;
+extern const struct ph_command ph_cmd_run;
+extern const struct ph_command ph_cmd_status;
+extern const struct ph_command ph_cmd_verify;
+extern const struct ph_command ph_cmd_help;
+
+#endif

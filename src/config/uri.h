@@ -1,0 +1,22 @@
+/* URIs as people write them: which part says what kind of thing it is, and which must not be shown.
+ */
+#ifndef PH_CONFIG_URI_H
+#define PH_CONFIG_URI_H
+
+#include "base/buf.h"
+
+/* The scheme of "scheme:rest" (letters, digits, '+', '-', '.'); ptr NULL when there is none. */
+struct ph_str ph_uri_scheme(struct ph_str uri);
+
+/* Appends the URI of a database or a sink for messages: a password becomes "***", query values
+ * whose names speak of a secret too, control characters '?'. A PostgreSQL conninfo comes out as
+ * ph_pg_redact gives it. */
+void ph_uri_redact(const char *uri, struct ph_buf *out);
+
+/* Whether ph_uri_redact would hide something of it, readable or not. */
+bool ph_uri_has_secret(const char *uri);
+
+/* Whether a name speaks of a secret ("sasl.password", "client_secret", "api-token", ...). */
+bool ph_name_is_secret(struct ph_str name);
+
+#endif

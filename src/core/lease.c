@@ -1,0 +1,254 @@
+/*
+ * The keeper: one thread that claims, renews and releases the lease of one pipeline shard, stores its last error, and clears settled
+ * events now and then.
+ * Promise: ph_lease_epoch is non-zero only while the database, by its own clock, would still call us the owner.
+ */
+#include "core/lease.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rand.h"
+#include "base/sys.h"
+
+#define STANDBY_POLL_MS 250 /* at most; a tenth of the lease when that is shorter */
+
+struct ph_lease {
+    struct ph_lease_config config;
+    char owner[96];
+    void *ctx;
+    pthread_t thread;
+    struct ph_stop stop;
+    _Atomic int64_t epoch;
+    _Atomic int64_t deadline_us; /* CLOCK_BOOTTIME, less a margin */
+    int64_t maintain_due_us;
+    pthread_mutex_t mutex; /* guards the rest */
+    pthread_cond_t claimed;
+    struct ph_error trouble;
+    bool report_due;
+    char report[PH_ERROR_TEXT_MAX];
+};
+
+/* A tenth of the lease is left to clocks that run apart and to what is under way when the deadline comes. */
+static int64_t deadline_from(const struct ph_lease *lease, int64_t asked_us)
+{
+    return asked_us + lease->config.lease_ms * 900;
+}
+
+static void set_trouble(struct ph_lease *lease, int rc, const struct ph_error *err)
+{
+    (void)pthread_mutex_lock(&lease->mutex);
+    ph_error_clear(&lease->trouble);
+    if (rc < 0) {
+        lease->trouble = *err;
+    }
+    (void)pthread_cond_broadcast(&lease->claimed);
+    (void)pthread_mutex_unlock(&lease->mutex);
+}
+
+static int64_t claim(struct ph_lease *lease)
+{
+    struct ph_error err = {0};
+    int64_t epoch = 0, asked_us = ph_clock_mono_us();
+    int rc = lease->config.driver->lease_claim(lease->ctx, lease->owner, lease->config.lease_ms, &epoch, &err);
+    if (rc == 1) {
+        atomic_store(&lease->deadline_us, deadline_from(lease, asked_us));
+        atomic_store(&lease->epoch, epoch);
+    }
+    set_trouble(lease, rc, &err);
+    if (rc == 1) {
+        return lease->config.lease_ms / 3;
+    }
+    int64_t poll_ms = lease->config.lease_ms / 10;
+    return poll_ms < STANDBY_POLL_MS ? poll_ms : STANDBY_POLL_MS;
+}
+
+/* Takes the report that waits to be stored; false when there is none. */
+static bool take_report(struct ph_lease *lease, char out[PH_ERROR_TEXT_MAX])
+{
+    (void)pthread_mutex_lock(&lease->mutex);
+    bool due = lease->report_due;
+    if (due) {
+        memcpy(out, lease->report, PH_ERROR_TEXT_MAX);
+        lease->report_due = false;
+    }
+    (void)pthread_mutex_unlock(&lease->mutex);
+    return due;
+}
+
+static int64_t renew(struct ph_lease *lease, int64_t epoch)
+{
+    char report[PH_ERROR_TEXT_MAX];
+    const char *text = take_report(lease, report) ? report : NULL;
+    struct ph_error err = {0};
+    int64_t asked_us = ph_clock_mono_us();
+    int rc = lease->config.driver->lease_renew(lease->ctx, lease->owner, epoch, lease->config.lease_ms, text, &err);
+    if (rc == 0) {
+        atomic_store(&lease->deadline_us, deadline_from(lease, asked_us));
+        return lease->config.lease_ms / 3;
+    }
+    if (text) {
+        ph_lease_report(lease, text);
+    }
+    if (rc == PH_E_FENCED || ph_clock_mono_us() >= atomic_load(&lease->deadline_us)) {
+        ph_lease_drop(lease, epoch);
+        return 0;
+    }
+    return lease->config.lease_ms / 10;
+}
+
+static void maintain(struct ph_lease *lease)
+{
+    int64_t now = ph_clock_mono_us();
+    if (!lease->config.driver->maintain || lease->config.maintain_ms == 0 || now < lease->maintain_due_us) {
+        return;
+    }
+    lease->maintain_due_us = now + lease->config.maintain_ms * 1000;
+    struct ph_error err = {0};
+    if (lease->config.driver->maintain(lease->ctx, &err) < 0) {
+        ph_log(PH_LOG_WARN, lease->config.env->pipeline, "clearing settled events failed, trying again later: %s", err.text);
+    }
+}
+
+static void *keep(void *arg)
+{
+    struct ph_lease *lease = arg;
+    int64_t wait_ms = 0;
+    while (!ph_stop_wait(&lease->stop, (int)wait_ms)) {
+        int64_t epoch = atomic_load(&lease->epoch);
+        wait_ms = epoch == 0 ? claim(lease) : renew(lease, epoch);
+        if (ph_lease_epoch(lease) != 0) {
+            maintain(lease);
+        }
+    }
+    int64_t epoch = atomic_load(&lease->epoch);
+    if (epoch != 0) {
+        struct ph_error err = {0};
+        (void)renew(lease, epoch); /* the last report goes with it */
+        if (lease->config.driver->lease_release(lease->ctx, lease->owner, epoch, &err) < 0) {
+            ph_log(PH_LOG_WARN, lease->config.env->pipeline, "the lease could not be released and will run out: %s", err.text);
+        }
+        atomic_store(&lease->epoch, 0);
+    }
+    return NULL;
+}
+
+static void name_owner(char *out, size_t size)
+{
+    char host[48] = "localhost";
+    if (gethostname(host, sizeof host - 1) != 0) {
+        (void)snprintf(host, sizeof host, "localhost");
+    }
+    (void)snprintf(out, size, "%s:%ld:%08x", host, (long)getpid(), (unsigned)ph_rand_u64());
+}
+
+static void lease_free(struct ph_lease *lease)
+{
+    if (lease->ctx) {
+        lease->config.driver->lease_close(lease->ctx);
+    }
+    ph_stop_free(&lease->stop);
+    (void)pthread_cond_destroy(&lease->claimed);
+    (void)pthread_mutex_destroy(&lease->mutex);
+    ph_mem_free(lease);
+}
+
+static void init_waiting(struct ph_lease *lease)
+{
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&lease->claimed, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    (void)pthread_mutex_init(&lease->mutex, NULL);
+}
+
+int ph_lease_start(const struct ph_lease_config *config, struct ph_lease **ret, struct ph_error *err)
+{
+    assert(config->lease_ms >= 100);
+    struct ph_lease *lease = ph_mem_zero(1, sizeof *lease);
+    if (!lease) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a lease");
+    }
+    lease->config = *config;
+    lease->maintain_due_us = ph_clock_mono_us() + config->maintain_ms * 1000;
+    name_owner(lease->owner, sizeof lease->owner);
+    init_waiting(lease);
+    int rc = ph_stop_init(&lease->stop, err);
+    if (rc == 0) {
+        rc = config->driver->lease_open(config->env, config->driver_config, &lease->ctx, err);
+    }
+    if (rc == 0 && pthread_create(&lease->thread, NULL, keep, lease) != 0) {
+        rc = ph_fail(err, PH_E_UNAVAILABLE, "no thread for the lease");
+    }
+    if (rc < 0) {
+        lease_free(lease);
+        return rc;
+    }
+    *ret = lease;
+    return 0;
+}
+
+void ph_lease_stop(struct ph_lease *lease)
+{
+    if (!lease) {
+        return;
+    }
+    ph_stop_request(&lease->stop);
+    (void)pthread_join(lease->thread, NULL);
+    lease_free(lease);
+}
+
+int64_t ph_lease_epoch(const struct ph_lease *lease)
+{
+    int64_t epoch = atomic_load(&lease->epoch);
+    return epoch != 0 && ph_clock_mono_us() < atomic_load(&lease->deadline_us) ? epoch : 0;
+}
+
+int64_t ph_lease_wait(struct ph_lease *lease, int timeout_ms)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (timeout_ms % 1000) * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    (void)pthread_mutex_lock(&lease->mutex);
+    int waited = 0;
+    while (ph_lease_epoch(lease) == 0 && lease->trouble.code == 0 && waited == 0) {
+        waited = pthread_cond_timedwait(&lease->claimed, &lease->mutex, &until);
+    }
+    (void)pthread_mutex_unlock(&lease->mutex);
+    return ph_lease_epoch(lease);
+}
+
+int ph_lease_trouble(struct ph_lease *lease, struct ph_error *err)
+{
+    (void)pthread_mutex_lock(&lease->mutex);
+    int code = lease->trouble.code;
+    if (code != 0 && err) {
+        *err = lease->trouble;
+    }
+    (void)pthread_mutex_unlock(&lease->mutex);
+    return code;
+}
+
+void ph_lease_drop(struct ph_lease *lease, int64_t epoch)
+{
+    (void)atomic_compare_exchange_strong(&lease->epoch, &epoch, 0);
+}
+
+void ph_lease_report(struct ph_lease *lease, const char *text)
+{
+    (void)pthread_mutex_lock(&lease->mutex);
+    (void)snprintf(lease->report, sizeof lease->report, "%s", text);
+    lease->report_due = true;
+    (void)pthread_mutex_unlock(&lease->mutex);
+}

@@ -1,0 +1,161 @@
+/*
+ * A pipeline's life: sessions, one after the other. A session ends when the log is lost (open again, with backoff), when another
+ * instance takes over (stand by), when stop is wanted, or when a person must act.
+ * Promise: what is in flight is given its time before a session ends; nothing is forgotten between two sessions.
+ */
+#include "core/pipeline.h"
+
+#include <assert.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "core/pipeline_parts.h"
+
+static void warn(const char *pipeline, const char *text)
+{
+    ph_log(PH_LOG_WARN, pipeline, "%s", text);
+}
+
+/* One batch is being filled and one is ready beyond those in flight, so that reading never waits for delivering. */
+static int make_batches(struct ph_pipeline *p, struct ph_error *err)
+{
+    for (int64_t i = 0; i < p->options->window + 2; i++) {
+        /* the arena holds the rows, what routing adds, and one event over the bound */
+        struct ph_batch *batch = ph_batch_new((size_t)p->options->batch_events, (size_t)1 << 31);
+        if (!batch) {
+            return ph_fail(err, PH_E_NOMEM, "no memory for batches of %lld events", (long long)p->options->batch_events);
+        }
+        ph_batch_queue_put(&p->free, batch);
+    }
+    return 0;
+}
+
+int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *stop, struct ph_pipeline **ret, struct ph_error *err)
+{
+    assert(config->source && config->sink && config->name && stop);
+    struct ph_pipeline *p = ph_mem_zero(1, sizeof *p);
+    if (!p) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a pipeline");
+    }
+    p->config = config;
+    p->options = &config->options;
+    p->stop = stop;
+    p->source_env = (struct ph_source_env){
+        .pipeline = config->name,
+        .uri = config->from,
+        .batch_events = (size_t)config->options.batch_events,
+        .batch_bytes = (size_t)config->options.batch_bytes,
+        .stop = stop,
+    };
+    p->sink_env = (struct ph_sink_env){
+        .pipeline = config->name,
+        .uri = config->to,
+        .window_batches = (size_t)config->options.window,
+        .stop = stop,
+        .warn = warn,
+    };
+    const struct ph_backoff backoff = {.initial_ms = config->options.backoff_initial_ms, .max_ms = config->options.backoff_max_ms};
+    p->source_backoff = p->sink_backoff = backoff;
+    int rc = ph_route_new(config->route, &p->route, err);
+    if (rc == 0) {
+        rc = make_batches(p, err);
+    }
+    if (rc < 0) {
+        ph_pipeline_free(p);
+        return rc;
+    }
+    *ret = p;
+    return 0;
+}
+
+static void free_batches(struct ph_batch_queue *queue)
+{
+    while (queue->head) {
+        ph_batch_free(ph_batch_queue_take(queue));
+    }
+}
+
+void ph_pipeline_free(struct ph_pipeline *p)
+{
+    if (!p) {
+        return;
+    }
+    assert(!p->source && !p->sink && !p->lease);
+    free_batches(&p->free);
+    ph_route_free(p->route);
+    ph_checkpoint_kept_free(&p->settled);
+    ph_mem_free(p->start_snapshot);
+    ph_mem_free(p);
+}
+
+const struct ph_pipeline_metrics *ph_pipeline_metrics(const struct ph_pipeline *p)
+{
+    return &p->metrics;
+}
+
+/* What follows the end of a session: 1 = open again, 0 = over, or the error to return. */
+static int after_session(struct ph_pipeline *p, int rc, struct ph_error *err)
+{
+    if (rc == 0 || rc == PH_E_STOPPED) {
+        return 0;
+    }
+    if (rc == PH_E_FENCED) {
+        ph_log(PH_LOG_WARN, p->config->name, "fenced: %s", err->text);
+        ph_lease_drop(p->lease, p->epoch);
+        return 1;
+    }
+    if (rc == PH_E_DATA || ph_code_class(rc) != PH_RETRIABLE) {
+        if (p->lease) {
+            ph_lease_report(p->lease, err->text);
+        }
+        return rc;
+    }
+    if (!p->source_lost) {
+        p->source_lost = true;
+        p->metrics.source_losses++;
+        ph_log(PH_LOG_WARN, p->config->name, "interrupted, going on as soon as possible: %s", err->text);
+        if (p->lease) {
+            ph_lease_report(p->lease, err->text);
+        }
+    }
+    (void)ph_stop_wait(p->stop, (int)ph_backoff_next(&p->source_backoff));
+    return 1;
+}
+
+static int session(struct ph_pipeline *p, struct ph_error *err)
+{
+    int rc = ph__session_open(p, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (p->source_lost) {
+        p->source_lost = false;
+        ph_log(PH_LOG_INFO, p->config->name, "back after the interruption");
+    }
+    ph_backoff_reset(&p->source_backoff);
+    char at[PH_POSITION_TEXT_MAX];
+    ph_position_format(p->settled.cp.at, at);
+    ph_log(PH_LOG_INFO, p->config->name, "delivering from %s under epoch %lld", at, (long long)p->epoch);
+    return ph__flow_run(p, err);
+}
+
+int ph_pipeline_run(struct ph_pipeline *p, struct ph_error *err)
+{
+    int more = 1;
+    while (more == 1) {
+        ph_error_clear(err);
+        int rc = ph_stop_wanted(p->stop) ? PH_E_STOPPED : session(p, err);
+        /* when another instance owns the pipeline it sends what we had in flight */
+        ph__flow_drain(p, rc == PH_E_FENCED ? 0 : p->options->drain_timeout_ms);
+        ph__session_close(p);
+        more = after_session(p, rc, err);
+    }
+    ph_lease_stop(p->lease);
+    p->lease = NULL;
+    if (p->sink) {
+        p->config->sink->close(p->sink);
+        p->sink = NULL;
+    }
+    return more;
+}

@@ -1,0 +1,61 @@
+/*
+ * One pipeline: one thread, one straight loop
+ *     source.fetch -> batch -> route -> sink.submit / sink.poll -> verdict per event -> settle -> checkpoint
+ * with a bounded window of batches in flight. Promise: an event's checkpoint is stored only after the sink said SENT for it
+ * and for all before it; while the lease is not ours nothing is submitted.
+ */
+#ifndef PH_CORE_PIPELINE_H
+#define PH_CORE_PIPELINE_H
+
+#include "core/route.h"
+#include "core/sink.h"
+#include "core/source.h"
+
+/* What --set and later the configuration file can say below a pipeline. */
+struct ph_pipeline_options {
+    char *start;                /* earliest | latest | TIMESTAMP | after:TICK-POSITION */
+    int delivery;               /* enum ph_delivery */
+    int64_t batch_events, batch_bytes;
+    int64_t window;             /* batches in flight */
+    int64_t settle_interval_ms; /* a checkpoint at most this often */
+    int64_t drain_timeout_ms;   /* at a stop, for what is in flight */
+    int64_t lease_ms;
+    int64_t maintain_interval_ms;
+    int64_t backoff_initial_ms, backoff_max_ms;
+};
+
+enum ph_delivery { PH_AT_LEAST_ONCE };
+
+extern const struct ph_option ph_pipeline_option_table[];
+
+struct ph_pipeline_config {
+    const char *name;
+    const char *from, *to; /* URIs */
+    const struct ph_source_driver *source;
+    const void *source_config;
+    const struct ph_sink_driver *sink;
+    const void *sink_config;
+    const struct ph_route_config *route;
+    struct ph_pipeline_options options;
+    struct ph_start start;
+    bool once; /* drain what is there and return */
+};
+
+/* What a pipeline did, readable from any thread while it runs. */
+struct ph_pipeline_metrics {
+    _Atomic int64_t events_sent, batches, checkpoints, source_losses, sink_downs;
+};
+
+struct ph_pipeline;
+
+/* Nothing is opened yet. config and what it points to must outlive the pipeline. */
+int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *stop, struct ph_pipeline **ret, struct ph_error *err) PH_MUST_CHECK;
+void ph_pipeline_free(struct ph_pipeline *pipeline);
+
+/* Runs until stop is wanted (0, after draining within drain_timeout), the log is drained with `once` (0), or a
+ * person must act: the error names the event or the option and what to do. */
+int ph_pipeline_run(struct ph_pipeline *pipeline, struct ph_error *err) PH_MUST_CHECK;
+
+const struct ph_pipeline_metrics *ph_pipeline_metrics(const struct ph_pipeline *pipeline);
+
+#endif

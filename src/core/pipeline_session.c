@@ -1,0 +1,224 @@
+/*
+ * The beginning of a session: open source and sink, take the lease, and find the checkpoint to go on from.
+ * Order matters: the lease first (its epoch fences older writers), then the stored checkpoint, then the sink's own answer, which wins
+ * where it belongs to this log and stops the pipeline where it does not.
+ */
+#include <assert.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "core/pipeline_parts.h"
+
+#define STANDBY_WAIT_MS 200
+
+static int start_lease(struct ph_pipeline *p, struct ph_error *err)
+{
+    if (p->lease) {
+        return 0;
+    }
+    const struct ph_lease_config config = {
+        .driver = p->config->source,
+        .driver_config = p->config->source_config,
+        .env = &p->source_env,
+        .lease_ms = p->options->lease_ms,
+        .maintain_ms = p->options->maintain_interval_ms,
+    };
+    return ph_lease_start(&config, &p->lease, err);
+}
+
+/* Waits for the lease: 1 when it was there at once, 2 when we stood by first. */
+static int take_lease(struct ph_pipeline *p, struct ph_error *err)
+{
+    bool stood_by = false;
+    for (;;) {
+        p->epoch = ph_lease_wait(p->lease, STANDBY_WAIT_MS);
+        if (p->epoch != 0) {
+            return stood_by ? 2 : 1;
+        }
+        if (ph_stop_wanted(p->stop)) {
+            return ph_fail(err, PH_E_STOPPED, "asked to stop");
+        }
+        int rc = ph_lease_trouble(p->lease, err);
+        if (rc < 0) {
+            return rc;
+        }
+        if (!stood_by) {
+            ph_log(PH_LOG_INFO, p->config->name, "another instance owns this pipeline; standing by");
+            stood_by = true;
+        }
+    }
+}
+
+static int open_source(struct ph_pipeline *p, struct ph_error *err)
+{
+    return p->config->source->open(&p->source_env, p->config->source_config, &p->source, err);
+}
+
+static int open_sink(struct ph_pipeline *p, struct ph_error *err)
+{
+    if (p->sink) {
+        return 0;
+    }
+    return p->config->sink->open(&p->sink_env, p->config->sink_config, &p->sink, err);
+}
+
+static int keep_start(struct ph_pipeline *p, struct ph_str text, struct ph_error *err)
+{
+    char *copy = ph_mem_alloc(text.len + 1);
+    if (!copy) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a checkpoint");
+    }
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    ph_mem_free(p->start_snapshot);
+    p->start_snapshot = copy;
+    return 0;
+}
+
+/* Takes cp as settled. */
+static int take(struct ph_pipeline *p, const struct ph_checkpoint *cp, struct ph_error *err)
+{
+    struct ph_checkpoint mine = *cp;
+    mine.epoch = p->epoch;
+    mine.start_snapshot = ph_str_from(p->start_snapshot);
+    return ph_checkpoint_keep(&p->settled, &mine, err);
+}
+
+/* The database's checkpoint, or a new one; kept in p->settled. What this instance settled before it lost the database counts, as long
+ * as it belongs to the same log. */
+static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
+{
+    const struct ph_source_driver *source = p->config->source;
+    struct ph_checkpoint cp;
+    int found = source->load(p->source, p->epoch, &cp, err);
+    if (found < 0) {
+        return found;
+    }
+    if (found == 0) {
+        int rc = source->begin(p->source, &p->config->start, &cp, err);
+        if (rc < 0) {
+            return rc;
+        }
+        p->dirty = true;
+        rc = keep_start(p, cp.start_snapshot, err);
+        return rc < 0 ? rc : take(p, &cp, err);
+    }
+    int timeline = source->timeline ? source->timeline(p->source) : 0;
+    if (timeline != cp.timeline) {
+        ph_log(PH_LOG_WARN, p->config->name, "the database's timeline changed from %d to %d (a promotion); going on from %lld-%lld", cp.timeline,
+               timeline, (long long)cp.at.tick, (long long)cp.at.position);
+    } else if (p->settled.set && ph_position_cmp(p->settled.cp.at, cp.at) >= 0) {
+        int rc = source->contains(p->source, &p->settled.cp, err);
+        if (rc != 0) {
+            p->dirty = true;
+            p->settled.cp.epoch = p->epoch;
+            return rc < 0 ? rc : 0;
+        }
+    }
+    int rc = keep_start(p, cp.start_snapshot, err);
+    if (rc == 0) {
+        rc = take(p, &cp, err);
+    }
+    if (rc == 0) {
+        p->settled.cp.timeline = timeline;
+    }
+    return rc;
+}
+
+/* Where the sink holds a checkpoint, it knows best, provided that this log knows it. */
+static int ask_sink(struct ph_pipeline *p, struct ph_error *err)
+{
+    if (!(p->config->sink->caps & PH_SINK_CHECKPOINT)) {
+        return 0;
+    }
+    struct ph_checkpoint cp;
+    int found = p->config->sink->resume(p->sink, &cp, err);
+    if (found <= 0) {
+        return found;
+    }
+    int known = p->config->source->contains(p->source, &cp, err);
+    if (known < 0) {
+        return known;
+    }
+    if (known == 0) {
+        return ph_fail(err, PH_E_DIVERGED,
+                       "the sink holds position %lld-%lld (timeline %d), which this database does not know; the database is at %lld-%lld: it lost "
+                       "its tail (a failover or a restore), nothing is sent until a person decides",
+                       (long long)cp.at.tick, (long long)cp.at.position, cp.timeline, (long long)p->settled.cp.at.tick,
+                       (long long)p->settled.cp.at.position);
+    }
+    p->dirty = true;
+    return take(p, &cp, err);
+}
+
+static int skip_event(struct ph_pipeline *p, struct ph_error *err)
+{
+    const struct ph_start *start = &p->config->start;
+    if (!start->skip || p->skip_done) {
+        return 0;
+    }
+    p->skip_done = true;
+    if (ph_position_cmp(p->settled.cp.at, start->after) >= 0) {
+        ph_log(PH_LOG_WARN, p->config->name, "start=after:%lld-%lld: the pipeline is behind that event already; nothing skipped",
+               (long long)start->after.tick, (long long)start->after.position);
+        return 0;
+    }
+    struct ph_checkpoint cp;
+    int rc = p->config->source->skip(p->source, &p->settled.cp, start->after, &cp, err);
+    if (rc < 0) {
+        p->skip_done = ph_code_class(rc) != PH_RETRIABLE;
+        return rc;
+    }
+    ph_log(PH_LOG_WARN, p->config->name, "event %lld-%lld skipped by start=after", (long long)start->after.tick,
+           (long long)start->after.position);
+    p->dirty = true;
+    return take(p, &cp, err);
+}
+
+static int find_place(struct ph_pipeline *p, struct ph_error *err)
+{
+    int rc = load_checkpoint(p, err);
+    if (rc == 0) {
+        rc = ask_sink(p, err);
+    }
+    if (rc == 0) {
+        rc = skip_event(p, err);
+    }
+    if (rc == 0 && p->dirty) {
+        rc = ph__flow_save_now(p, err);
+    }
+    if (rc == 0) {
+        rc = p->config->source->seek(p->source, &p->settled.cp, err);
+    }
+    return rc;
+}
+
+int ph__session_open(struct ph_pipeline *p, struct ph_error *err)
+{
+    int rc = open_source(p, err);
+    if (rc == 0) {
+        rc = start_lease(p, err);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    rc = take_lease(p, err);
+    if (rc == 2) { /* what open found out may be old by now */
+        ph__session_close(p);
+        rc = open_source(p, err);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    rc = open_sink(p, err);
+    return rc < 0 ? rc : find_place(p, err);
+}
+
+void ph__session_close(struct ph_pipeline *p)
+{
+    if (p->source) {
+        p->config->source->close(p->source);
+        p->source = NULL;
+    }
+}

@@ -1,0 +1,54 @@
+/*
+ * Where an event goes and in which clothes: topic, key, headers, envelope.
+ */
+#ifndef PH_CORE_ROUTE_H
+#define PH_CORE_ROUTE_H
+
+#include "core/batch.h"
+#include "core/option.h"
+
+#define PH_ROUTE_RULES_MAX 64
+
+/* One rule as configured; a NULL pattern matches all, a NULL template takes the route's own. */
+struct ph_route_rule_config {
+    char *event_type, *aggregate_type; /* globs */
+    char *topic, *key, *envelope;
+};
+
+struct ph_route_config {
+    char *topic;     /* template, default outbox.event.{aggregate_type} */
+    char *key;       /* template, default {aggregate_id}; empty = no key */
+    int envelope;    /* enum ph_envelope */
+    bool header_xid; /* send the source transaction id as header posthorn-xid */
+    struct ph_route_rule_config rules[PH_ROUTE_RULES_MAX];
+    size_t rule_count;
+};
+
+enum ph_envelope { PH_ENVELOPE_NONE, PH_ENVELOPE_JSON };
+
+/* route.topic, route.key, ...; route.rules.N.FIELD is set with ph_route_rule_set. */
+extern const struct ph_option ph_route_options[];
+/* name is "0.topic", "1.event_type" and so on. */
+int ph_route_rule_set(struct ph_route_config *config, struct ph_str name, struct ph_str value,
+                      struct ph_error *err) PH_MUST_CHECK;
+void ph_route_config_free(struct ph_route_config *config);
+
+struct ph_route;
+
+/* Compiles the templates; PH_E_CONFIG names the template and the place in it. */
+int ph_route_new(const struct ph_route_config *config, struct ph_route **ret,
+                 struct ph_error *err) PH_MUST_CHECK;
+void ph_route_free(struct ph_route *route);
+
+/* Fills topic, key, body and headers of every event of the batch from `from` on. An event whose
+ * template cannot be filled gets REJECT with a cause that names the field, and routing stops there:
+ * returns the number of events routed, or PH_E_NOMEM. */
+int ph_route_batch(const struct ph_route *route, struct ph_batch *batch,
+                   struct ph_error *err) PH_MUST_CHECK;
+
+/* Only the topic and the key of one event (verify). 0, PH_E_REFUSED when a template cannot be
+ * filled. */
+int ph_route_event(const struct ph_route *route, struct ph_arena *arena, struct ph_event *event,
+                   struct ph_error *err) PH_MUST_CHECK;
+
+#endif

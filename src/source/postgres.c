@@ -1,0 +1,500 @@
+/*
+ * The PostgreSQL source: the outbox table as a log, read between ticks. This file opens it (refusing what would break a promise),
+ * keeps the pipeline's checkpoint, and ends with the driver.
+ * Promise: a checkpoint is written only under the epoch of the lease; nothing is read from a database that the log was not made in.
+ */
+#include "source/postgres.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "source/postgres_read.h"
+#include "sql_postgres.h"
+
+#define AT(member) offsetof(struct ph_pg_source_config, member)
+
+const struct ph_option ph_pg_source_options[] = {
+    {"poll_min", PH_OPT_DURATION, AT(poll_min_ms), "1ms", 1, 60000, NULL, "shortest time between two looks at the log"},
+    {"poll_max", PH_OPT_DURATION, AT(poll_max_ms), "50ms", 1, 60000, NULL, "longest time between two looks at an idle log"},
+    {"tick_min", PH_OPT_DURATION, AT(tick_min_ms), "5ms", 1, 60000, NULL, "shortest time between two ticks"},
+    {"tick_idle", PH_OPT_DURATION, AT(tick_idle_ms), "10s", 100, 3600000, NULL,
+     "a tick this often without events, so that an idle pipeline holds no retention back"},
+    {"retention", PH_OPT_DURATION, AT(retention_ms), "7d", 1000, 3650LL * 86400000, NULL,
+     "how long settled events stay in the log"},
+    PH_OPTION_END,
+};
+
+/* The columns of q_identity.sql */
+enum identity_column {
+    ID_SYSTEM,
+    ID_DATABASE,
+    ID_TIMELINE,
+    ID_RECOVERY,
+    ID_SCHEMA,
+    ID_FUTURE_ROWS,
+    ID_ENCODING,
+    ID_OWN_SYSTEM,
+    ID_OWN_DATABASE,
+    ID_SERVER_VERSION
+};
+
+static bool is(const PGresult *res, int column, const char *text)
+{
+    const char *value = ph_pg_value(res, 0, column);
+    return value && strcmp(value, text) == 0;
+}
+
+static int refuse_identity(const PGresult *res, struct ph_error *err)
+{
+    if (is(res, ID_RECOVERY, "t")) {
+        return ph_fail(err, PH_E_UNAVAILABLE,
+                       "this PostgreSQL server is a standby: its snapshots do not show open transactions; connect to the primary");
+    }
+    if (ph_pg_i64(res, 0, ID_SCHEMA) > PH_PG_SCHEMA_VERSION) {
+        return ph_fail(err, PH_E_CONFIG, "the schema posthorn has version %lld, this program knows version %d: use a newer posthorn",
+                       (long long)ph_pg_i64(res, 0, ID_SCHEMA), PH_PG_SCHEMA_VERSION);
+    }
+    if (ph_pg_i64(res, 0, ID_SERVER_VERSION) < 140000) {
+        return ph_fail(err, PH_E_CONFIG, "PostgreSQL %lld is too old: 14 or newer is needed",
+                       (long long)ph_pg_i64(res, 0, ID_SERVER_VERSION) / 10000);
+    }
+    if (!is(res, ID_ENCODING, "UTF8")) {
+        return ph_fail(err, PH_E_CONFIG, "the database's encoding must be UTF8");
+    }
+    if (!is(res, ID_OWN_SYSTEM, PQgetvalue(res, 0, ID_SYSTEM)) || !is(res, ID_OWN_DATABASE, PQgetvalue(res, 0, ID_DATABASE))) {
+        return ph_fail(err, PH_E_DIVERGED,
+                       "the log was made in another database (system %s, database %s; this is system %s, database %s): after a dump and "
+                       "restore its transaction ids mean nothing; settle it where it was made, or drop schema posthorn and run posthorn init",
+                       PQgetvalue(res, 0, ID_OWN_SYSTEM), PQgetvalue(res, 0, ID_OWN_DATABASE), PQgetvalue(res, 0, ID_SYSTEM),
+                       PQgetvalue(res, 0, ID_DATABASE));
+    }
+    if (ph_pg_i64(res, 0, ID_FUTURE_ROWS) > 0) {
+        return ph_fail(err, PH_E_DIVERGED,
+                       "%s events in posthorn.outbox have transaction ids beyond the present: they were restored from elsewhere, and would be "
+                       "read in the wrong order or not at all",
+                       PQgetvalue(res, 0, ID_FUTURE_ROWS));
+    }
+    return 0;
+}
+
+/* A missing schema comes as one of several errors; to a person it is one thing. */
+static int no_schema(const PGresult *res, struct ph_error *err, int rc)
+{
+    (void)res;
+    if (strstr(err->text, "SQLSTATE 3F000") || strstr(err->text, "SQLSTATE 42P01") || strstr(err->text, "SQLSTATE 42883")) {
+        return ph_fail(err, PH_E_CONFIG, "the database has no schema posthorn, or not all of it: run posthorn init DB-URI");
+    }
+    return rc;
+}
+
+static int check_identity(struct ph_pg_source *s, struct ph_error *err)
+{
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_identity, 0, NULL, &res, err);
+    if (rc < 0) {
+        return no_schema(res, err, rc);
+    }
+    if (!res || PQntuples(res) != 1) {
+        return ph_fail(err, PH_E_CONFIG, "posthorn.meta is empty: run posthorn init DB-URI");
+    }
+    s->timeline = (int)ph_pg_i64(res, 0, ID_TIMELINE);
+    return refuse_identity(res, err);
+}
+
+static void source_close(void *ctx)
+{
+    struct ph_pg_source *s = ctx;
+    if (!s) {
+        return;
+    }
+    PQclear(s->answer);
+    ph_pg_close(&s->read);
+    ph_pg_close(&s->book);
+    ph_buf_free(&s->sql);
+    ph_buf_free(&s->seen_text);
+    ph_arena_free(&s->text);
+    ph_arena_free(&s->now_arena);
+    for (int i = 0; i < 2; i++) {
+        ph_arena_free(&s->ticks_arena[i]);
+        ph_arena_free(&s->seen_arena[i]);
+    }
+    ph_mem_free(s->rows);
+    ph_mem_free(s);
+}
+
+/* Bounds of what the reader keeps about ticks: far above 256 ticks of a server with thousands of open transactions. */
+#define TEXT_MAX  ((size_t)16 << 20)
+#define TICKS_MAX ((size_t)256 << 20)
+
+static struct ph_pg_source *new_source(const struct ph_source_env *env, const struct ph_pg_source_config *config)
+{
+    struct ph_pg_source *s = ph_mem_zero(1, sizeof *s);
+    if (!s) {
+        return NULL;
+    }
+    s->env = env;
+    s->config = *config;
+    s->row_bytes = 512;
+    ph_buf_init(&s->sql, TEXT_MAX);
+    ph_buf_init(&s->seen_text, TEXT_MAX);
+    ph_arena_init(&s->text, TEXT_MAX);
+    ph_arena_init(&s->now_arena, TEXT_MAX);
+    for (int i = 0; i < 2; i++) {
+        ph_arena_init(&s->ticks_arena[i], TICKS_MAX);
+        ph_arena_init(&s->seen_arena[i], TEXT_MAX);
+    }
+    s->rows = ph_mem_alloc((env->batch_events + 1) * sizeof *s->rows);
+    if (!s->rows) {
+        source_close(s);
+        return NULL;
+    }
+    return s;
+}
+
+static int source_open(const struct ph_source_env *env, const void *config, void **ret_ctx, struct ph_error *err)
+{
+    struct ph_pg_source *s = new_source(env, config);
+    if (!s) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a source");
+    }
+    int rc = ph_pg_open(&s->book, env->uri, env->pipeline, env->stop, err);
+    if (rc == 0) {
+        rc = check_identity(s, err);
+    }
+    if (rc == 0) {
+        rc = ph_pg_open(&s->read, env->uri, env->pipeline, env->stop, err);
+    }
+    if (rc < 0) {
+        source_close(s);
+        return rc;
+    }
+    *ret_ctx = s;
+    return 0;
+}
+
+static int source_timeline(void *ctx)
+{
+    const struct ph_pg_source *s = ctx;
+    return s->timeline;
+}
+
+/* Copies a text into the arena that load, begin and skip return from. */
+static struct ph_str keep(struct ph_pg_source *s, const char *text)
+{
+    size_t len = text ? strlen(text) : 0;
+    return (struct ph_str){ph_arena_copy(&s->text, text ? text : "", len), len};
+}
+
+static int keep_check(const struct ph_checkpoint *cp, struct ph_error *err)
+{
+    if (!cp->snapshot.ptr || !cp->base_snapshot.ptr || !cp->start_snapshot.ptr) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a checkpoint");
+    }
+    return 0;
+}
+
+static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, struct ph_error *err)
+{
+    struct ph_pg_source *s = ctx;
+    char shard[16], number[24];
+    (void)snprintf(shard, sizeof shard, "%d", s->env->shard);
+    (void)snprintf(number, sizeof number, "%lld", (long long)epoch);
+    const char *const params[] = {s->env->pipeline, shard, number};
+    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_checkpoint_claim, 3, params, NULL, err);
+    if (rc < 0) {
+        return rc;
+    }
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    rc = ph_pg_query(&s->book, ph_sql_postgres_q_checkpoint_load, 2, params, &res, err);
+    if (rc < 0 || !res || PQntuples(res) == 0) {
+        return rc;
+    }
+    if (ph_pg_i64(res, 0, 6) > epoch) {
+        return ph_fail(err, PH_E_FENCED, "the checkpoint of pipeline %s belongs to a newer instance", s->env->pipeline);
+    }
+    ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
+    *ret = (struct ph_checkpoint){
+        .at = {ph_pg_i64(res, 0, 0), ph_pg_i64(res, 0, 1)},
+        .snapshot = keep(s, ph_pg_value(res, 0, 2)),
+        .base_snapshot = keep(s, ph_pg_value(res, 0, 3)),
+        .start_snapshot = keep(s, ph_pg_value(res, 0, 4)),
+        .timeline = (int)ph_pg_i64(res, 0, 5),
+        .epoch = epoch,
+    };
+    rc = keep_check(ret, err);
+    return rc < 0 ? rc : 1;
+}
+
+static int source_contains(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err)
+{
+    struct ph_pg_source *s = ctx;
+    char tick[24], timeline[16];
+    (void)snprintf(tick, sizeof tick, "%lld", (long long)cp->at.tick);
+    (void)snprintf(timeline, sizeof timeline, "%d", cp->timeline);
+    ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
+    char *snapshot = ph_arena_copy(&s->text, cp->snapshot.ptr, cp->snapshot.len);
+    if (!snapshot) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a checkpoint");
+    }
+    const char *const params[] = {tick, snapshot, timeline};
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_contains, 3, params, &res, err);
+    if (rc < 0) {
+        return rc;
+    }
+    struct ph_pg_snapshot present, theirs;
+    rc = ph_pg_snapshot_parse(ph_str_from(ph_pg_value(res, 0, 2)), &s->text, &present, err);
+    if (rc == 0) {
+        rc = ph_pg_snapshot_parse(cp->snapshot, &s->text, &theirs, err);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    return is(res, 0, "t") && is(res, 1, "t") && ph_pg_snapshot_contains(&present, &theirs);
+}
+
+/* A new tick's number and text, made by SQL of its own on the book connection. */
+static int tick_now(struct ph_pg_source *s, struct ph_checkpoint *ret, struct ph_error *err)
+{
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_script(&s->book, ph_sql_postgres_q_tick_new, &res, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!res || PQntuples(res) != 1) {
+        return ph_fail(err, PH_E_DATA, "posthorn.make_tick made no tick");
+    }
+    ret->at = (struct ph_position){ph_pg_i64(res, 0, 0), 0};
+    ret->snapshot = keep(s, ph_pg_value(res, 0, 1));
+    return 0;
+}
+
+static int tick_before(struct ph_pg_source *s, int64_t time_us, struct ph_checkpoint *ret, struct ph_error *err)
+{
+    char us[24];
+    (void)snprintf(us, sizeof us, "%lld", (long long)time_us);
+    const char *const params[] = {us};
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_begin_time, 1, params, &res, err);
+    if (rc == 0 && res && PQntuples(res) == 1) {
+        ret->at = (struct ph_position){ph_pg_i64(res, 0, 0), 0};
+        ret->snapshot = keep(s, ph_pg_value(res, 0, 1));
+    }
+    return rc;
+}
+
+static int source_begin(void *ctx, const struct ph_start *start, struct ph_checkpoint *ret, struct ph_error *err)
+{
+    struct ph_pg_source *s = ctx;
+    ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
+    *ret = (struct ph_checkpoint){.timeline = s->timeline, .snapshot = keep(s, PH_PG_SNAPSHOT_EMPTY)};
+    int rc = 0;
+    switch (start->kind) {
+    case PH_START_EARLIEST:
+        break;
+    case PH_START_LATEST:
+        rc = tick_now(s, ret, err);
+        break;
+    case PH_START_TIME:
+        rc = tick_before(s, start->time_us, ret, err);
+        break;
+    }
+    ret->base_snapshot = ret->start_snapshot = ret->snapshot;
+    return rc < 0 ? rc : keep_check(ret, err);
+}
+
+static int source_seek(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err)
+{
+    return ph_pg_read_seek(ctx, cp, err);
+}
+
+static int source_fetch(void *ctx, struct ph_batch *batch, struct ph_error *err)
+{
+    return ph_pg_read_fetch(ctx, batch, err);
+}
+
+static int source_fd(void *ctx)
+{
+    const struct ph_pg_source *s = ctx;
+    return s->state == PH_PG_REST ? -1 : PQsocket(s->read.conn);
+}
+
+static int64_t source_due_us(void *ctx)
+{
+    const struct ph_pg_source *s = ctx;
+    return s->state == PH_PG_REST ? s->due_us : s->asked_us + s->read.timeout_ms * 1000;
+}
+
+static bool source_at_end(void *ctx)
+{
+    const struct ph_pg_source *s = ctx;
+    return s->end_seen && s->state == PH_PG_REST && s->ticks_head == s->ticks_count;
+}
+
+static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err)
+{
+    struct ph_pg_source *s = ctx;
+    if (s->settle_under_way) {
+        return 0;
+    }
+    char shard[16], tick[24], position[24], timeline[16], epoch[24];
+    (void)snprintf(shard, sizeof shard, "%d", s->env->shard);
+    (void)snprintf(tick, sizeof tick, "%lld", (long long)cp->at.tick);
+    (void)snprintf(position, sizeof position, "%lld", (long long)cp->at.position);
+    (void)snprintf(timeline, sizeof timeline, "%d", s->timeline);
+    (void)snprintf(epoch, sizeof epoch, "%lld", (long long)cp->epoch);
+    ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
+    const char *snapshot = ph_arena_copy(&s->text, cp->snapshot.ptr, cp->snapshot.len);
+    const char *base = ph_arena_copy(&s->text, cp->base_snapshot.ptr, cp->base_snapshot.len);
+    const char *start = ph_arena_copy(&s->text, cp->start_snapshot.ptr, cp->start_snapshot.len);
+    if (!snapshot || !base || !start) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a checkpoint");
+    }
+    const char *const params[] = {s->env->pipeline, shard, tick, position, snapshot, base, start, timeline, epoch};
+    int rc = ph_pg_send(&s->book, ph_sql_postgres_q_checkpoint_save, 9, params, err);
+    if (rc < 0) {
+        return rc;
+    }
+    s->settle_under_way = true;
+    return 1;
+}
+
+static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
+{
+    struct ph_pg_source *s = ctx;
+    if (!s->settle_under_way) {
+        return 1;
+    }
+    int ready = timeout_ms > 0 ? ph_pg_wait(&s->book, timeout_ms, err) : ph_pg_ready(&s->book, err);
+    if (ready <= 0) {
+        return ready;
+    }
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = PQgetResult(s->book.conn);
+    int rc = ph_pg_finish(&s->book, err);
+    s->settle_under_way = false;
+    if (rc < 0) {
+        return rc;
+    }
+    if (PQresultStatus(res) != PGRES_TUPLES_OK) {
+        return ph_pg_fail_result(res, err);
+    }
+    if (PQntuples(res) == 0) {
+        return ph_fail(err, PH_E_FENCED, "the checkpoint of pipeline %s belongs to a newer instance", s->env->pipeline);
+    }
+    return 1;
+}
+
+/* The first event behind cp, read as any reader would read it. */
+static int next_event(struct ph_pg_source *s, struct ph_batch *batch, struct ph_error *err)
+{
+    int64_t deadline_us = ph_clock_mono_us() + PH_PG_TIMEOUT_MS * 1000LL;
+    for (;;) {
+        int rc = ph_pg_read_fetch(s, batch, err);
+        if (rc < 0) {
+            return rc;
+        }
+        if (rc == PH_FETCH_BATCH && batch->count > 0) {
+            return 1;
+        }
+        if (rc == PH_FETCH_BATCH) {
+            ph_batch_reset(batch);
+        } else if (source_at_end(s)) {
+            return 0;
+        } else if (ph_clock_mono_us() > deadline_us) {
+            return ph_fail(err, PH_E_UNAVAILABLE, "the next event could not be read within %d s", PH_PG_TIMEOUT_MS / 1000);
+        } else if (s->state != PH_PG_REST) {
+            rc = ph_pg_wait_input(&s->read, 100, err);
+            if (rc < 0) {
+                return rc;
+            }
+        } else {
+            (void)ph_stop_wait(s->env->stop, 1);
+        }
+    }
+}
+
+static int record_skip(struct ph_pg_source *s, struct ph_position at, struct ph_error *err)
+{
+    char shard[16], tick[24], position[24];
+    (void)snprintf(shard, sizeof shard, "%d", s->env->shard);
+    (void)snprintf(tick, sizeof tick, "%lld", (long long)at.tick);
+    (void)snprintf(position, sizeof position, "%lld", (long long)at.position);
+    const char *const params[] = {s->env->pipeline, shard, tick, position};
+    return ph_pg_query(&s->book, ph_sql_postgres_q_skip, 4, params, NULL, err);
+}
+
+/* Whether at is the next event; if so, the checkpoint behind it. */
+static int skip_in(struct ph_pg_source *s, struct ph_batch *batch, struct ph_position at, struct ph_checkpoint *ret,
+                   struct ph_error *err)
+{
+    int rc = next_event(s, batch, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (rc == 0) {
+        return ph_fail(err, PH_E_CONFIG, "start=after: pipeline %s has no event left to skip", s->env->pipeline);
+    }
+    const struct ph_event *event = &batch->events[0];
+    if (ph_position_cmp(ph_event_at(event), at) != 0) {
+        return ph_fail(err, PH_E_CONFIG, "start=after:%lld-%lld is not the next event of pipeline %s, which is %lld-%lld: nothing was skipped",
+                       (long long)at.tick, (long long)at.position, s->env->pipeline, (long long)event->span->tick,
+                       (long long)event->position);
+    }
+    rc = record_skip(s, at, err);
+    if (rc < 0) {
+        return rc;
+    }
+    ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
+    ret->at = at;
+    ret->timeline = s->timeline;
+    ret->snapshot = (struct ph_str){ph_arena_copy(&s->text, event->span->snapshot.ptr, event->span->snapshot.len),
+                                    event->span->snapshot.len};
+    ret->base_snapshot = (struct ph_str){ph_arena_copy(&s->text, event->span->base_snapshot.ptr, event->span->base_snapshot.len),
+                                         event->span->base_snapshot.len};
+    ret->start_snapshot = ret->snapshot; /* the caller knows it */
+    return keep_check(ret, err);
+}
+
+static int source_skip(void *ctx, const struct ph_checkpoint *cp, struct ph_position at, struct ph_checkpoint *ret,
+                       struct ph_error *err)
+{
+    struct ph_pg_source *s = ctx;
+    struct ph_batch *batch = ph_batch_new(s->env->batch_events, s->env->batch_bytes * 2);
+    if (!batch) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a batch");
+    }
+    int rc = ph_pg_read_seek(s, cp, err);
+    if (rc == 0) {
+        rc = skip_in(s, batch, at, ret, err);
+    }
+    ph_batch_free(batch);
+    return rc;
+}
+
+const struct ph_source_driver ph_source_postgres = {
+    .name = "postgresql",
+    .summary = "the outbox table of PostgreSQL 14 to 18, read between ticks",
+    .options = ph_pg_source_options,
+    .config_size = sizeof(struct ph_pg_source_config),
+    .open = source_open,
+    .timeline = source_timeline,
+    .load = source_load,
+    .contains = source_contains,
+    .begin = source_begin,
+    .seek = source_seek,
+    .skip = source_skip,
+    .fetch = source_fetch,
+    .fd = source_fd,
+    .due_us = source_due_us,
+    .at_end = source_at_end,
+    .settle = source_settle,
+    .settled = source_settled,
+    .close = source_close,
+    .lease_open = ph_pg_lease_open,
+    .lease_claim = ph_pg_lease_claim,
+    .lease_renew = ph_pg_lease_renew,
+    .lease_release = ph_pg_lease_release,
+    .maintain = ph_pg_maintain,
+    .lease_close = ph_pg_lease_close,
+};

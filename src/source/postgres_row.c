@@ -1,0 +1,141 @@
+/*
+ * Rows of COPY ... TO STDOUT (FORMAT binary): decoding without copying. Every length is checked before it is used, since the
+ * server is not trusted to be one.
+ * Format: https://www.postgresql.org/docs/current/sql-copy.html (Binary Format); column order: q_read_group.sql, q_read_page.sql.
+ */
+#include <endian.h>
+
+#include "source/postgres.h"
+
+enum column {
+    COL_XID,
+    COL_POSITION,
+    COL_CREATED_AT,
+    COL_EVENT_ID,
+    COL_AGGREGATE_TYPE,
+    COL_AGGREGATE_ID,
+    COL_EVENT_TYPE,
+    COL_HEADERS,
+    COL_PAYLOAD,
+    COL_PAYLOAD_BYTES,
+    COL_CONTENT_TYPE,
+    COL_COUNT
+};
+
+static const char signature[11] = {'P', 'G', 'C', 'O', 'P', 'Y', '\n', '\377', '\r', '\n', '\0'};
+
+/* 2000-01-01 in microseconds since 1970 */
+#define PG_EPOCH_US 946684800000000LL
+
+static uint16_t get16(const char *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return be16toh(v);
+}
+
+static uint32_t get32(const char *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return be32toh(v);
+}
+
+static int64_t get64(const char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return (int64_t)be64toh(v);
+}
+
+int ph_pg_row_skip_header(const char **bytes, size_t *len)
+{
+    size_t fixed = sizeof signature + 8;
+    if (*len < fixed || memcmp(*bytes, signature, sizeof signature) != 0) {
+        return -1;
+    }
+    size_t extension = get32(*bytes + sizeof signature + 4);
+    if (extension > *len - fixed) {
+        return -1;
+    }
+    *bytes += fixed + extension;
+    *len -= fixed + extension;
+    return 0;
+}
+
+/* The two leading columns have a fixed size, so they can be read in place. */
+bool ph_pg_row_peek(const char *bytes, size_t len, uint64_t *xid, int64_t *position)
+{
+    if (len < 26 || get16(bytes) != COL_COUNT || get32(bytes + 2) != 8 || get32(bytes + 14) != 8) {
+        return false;
+    }
+    *xid = (uint64_t)get64(bytes + 6);
+    *position = get64(bytes + 18);
+    return true;
+}
+
+/* Cuts the row into its columns; a NULL has ptr NULL. */
+static bool split(const char *bytes, size_t len, struct ph_str columns[COL_COUNT])
+{
+    if (len < 2 || get16(bytes) != COL_COUNT) {
+        return false;
+    }
+    size_t at = 2;
+    for (int i = 0; i < COL_COUNT; i++) {
+        if (len - at < 4) {
+            return false;
+        }
+        uint32_t size = get32(bytes + at);
+        at += 4;
+        if (size == UINT32_MAX) {
+            columns[i] = (struct ph_str){NULL, 0};
+            continue;
+        }
+        if (size > len - at) {
+            return false;
+        }
+        columns[i] = (struct ph_str){bytes + at, size};
+        at += size;
+    }
+    return at == len;
+}
+
+/* jsonb travels as a version byte and the text. */
+static bool jsonb_text(struct ph_str *s)
+{
+    if (!s->ptr) {
+        return true;
+    }
+    if (s->len < 2 || s->ptr[0] != 1) {
+        return false;
+    }
+    *s = (struct ph_str){s->ptr + 1, s->len - 1};
+    return true;
+}
+
+int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, struct ph_error *err)
+{
+    struct ph_str c[COL_COUNT];
+    if (!split(bytes, len, c) || c[COL_XID].len != 8 || c[COL_POSITION].len != 8 || c[COL_CREATED_AT].len != 8 ||
+        c[COL_EVENT_ID].len != sizeof event->id.bytes || !c[COL_AGGREGATE_TYPE].ptr || !c[COL_AGGREGATE_ID].ptr ||
+        !c[COL_EVENT_TYPE].ptr || !jsonb_text(&c[COL_HEADERS]) || !jsonb_text(&c[COL_PAYLOAD])) {
+        return ph_fail(err, PH_E_DATA, "posthorn.outbox gave a row that is not an event (%zu bytes)", len);
+    }
+    event->xid = (uint64_t)get64(c[COL_XID].ptr);
+    event->position = get64(c[COL_POSITION].ptr);
+    event->created_us = get64(c[COL_CREATED_AT].ptr) + PG_EPOCH_US;
+    memcpy(event->id.bytes, c[COL_EVENT_ID].ptr, sizeof event->id.bytes);
+    event->aggregate_type = c[COL_AGGREGATE_TYPE];
+    event->aggregate_id = c[COL_AGGREGATE_ID];
+    event->event_type = c[COL_EVENT_TYPE];
+    event->headers_json = c[COL_HEADERS];
+    event->payload = c[COL_PAYLOAD];
+    event->content_type = c[COL_CONTENT_TYPE];
+    if (c[COL_PAYLOAD_BYTES].ptr) {
+        event->payload = c[COL_PAYLOAD_BYTES];
+        if (!event->content_type.ptr) {
+            event->content_type = PH_STR("application/octet-stream");
+        }
+    }
+    return 0;
+}
