@@ -1,7 +1,8 @@
 /*
- * The floor: the same work with no promises kept. FETCH from a binary cursor into rd_kafka_producev, with the key, headers, bytes and
- * client settings that posthorn uses; the next FETCH is sent before the present rows are produced. No ticks, no checkpoint, no lease,
- * no order of commits, no answer to any failure: it exits at the first.
+ * The floor: the same work with no promises kept. FETCH from a binary cursor into
+ * rd_kafka_producev, with the key, headers, bytes and client settings that posthorn uses; the next
+ * FETCH is sent before the present rows are produced. No ticks, no checkpoint, no lease, no order
+ * of commits, no answer to any failure: it exits at the first.
  *
  * usage: floor DB-URI BROKERS TOPIC AFTER-POSITION   prints "events N seconds S"
  */
@@ -38,17 +39,24 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void 
 static rd_kafka_t *new_producer(const char *brokers)
 {
     static const char *const settings[][2] = {
-        {"enable.idempotence", "true"}, {"acks", "all"},       {"enable.gapless.guarantee", "true"},
-        {"message.timeout.ms", "0"},    {"linger.ms", "0"},    {"queue.buffering.max.messages", "1000000"},
-        {"queue.buffering.max.kbytes", "1048576"},             {"partitioner", "murmur2_random"},
+        {"enable.idempotence", "true"},
+        {"acks", "all"},
+        {"enable.gapless.guarantee", "true"},
+        {"message.timeout.ms", "0"},
+        {"linger.ms", "0"},
+        {"queue.buffering.max.messages", "1000000"},
+        {"queue.buffering.max.kbytes", "1048576"},
+        {"partitioner", "murmur2_random"},
     };
     char why[512];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    if (rd_kafka_conf_set(conf, "bootstrap.servers", brokers, why, sizeof why) != RD_KAFKA_CONF_OK) {
+    if (rd_kafka_conf_set(conf, "bootstrap.servers", brokers, why, sizeof why) !=
+        RD_KAFKA_CONF_OK) {
         die("conf", why);
     }
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], why, sizeof why) != RD_KAFKA_CONF_OK) {
+        if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], why, sizeof why) !=
+            RD_KAFKA_CONF_OK) {
             die("conf", why);
         }
     }
@@ -67,7 +75,8 @@ static int64_t get64(const PGresult *res, int row, int column)
     return (int64_t)be64toh(v);
 }
 
-/* Columns: position, created_at, event_id, aggregate_type, aggregate_id, event_type, headers, payload */
+/* Columns: position, created_at, event_id, aggregate_type, aggregate_id, event_type, headers,
+ * payload */
 static void produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const PGresult *res, int row)
 {
     char id[PH_UUID_TEXT_LEN + 1], created[PH_TIME_TEXT_LEN + 1], position[32];
@@ -78,9 +87,12 @@ static void produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const PGresult *res
     int position_len = snprintf(position, sizeof position, "1-%lld", (long long)get64(res, row, 0));
     rd_kafka_headers_t *headers = rd_kafka_headers_new(8);
     (void)rd_kafka_header_add(headers, "id", 2, id, PH_UUID_TEXT_LEN);
-    (void)rd_kafka_header_add(headers, "eventType", 9, PQgetvalue(res, row, 5), PQgetlength(res, row, 5));
-    (void)rd_kafka_header_add(headers, "aggregateType", 13, PQgetvalue(res, row, 3), PQgetlength(res, row, 3));
-    (void)rd_kafka_header_add(headers, "aggregateId", 11, PQgetvalue(res, row, 4), PQgetlength(res, row, 4));
+    (void)rd_kafka_header_add(headers, "eventType", 9, PQgetvalue(res, row, 5),
+                              PQgetlength(res, row, 5));
+    (void)rd_kafka_header_add(headers, "aggregateType", 13, PQgetvalue(res, row, 3),
+                              PQgetlength(res, row, 3));
+    (void)rd_kafka_header_add(headers, "aggregateId", 11, PQgetvalue(res, row, 4),
+                              PQgetlength(res, row, 4));
     (void)rd_kafka_header_add(headers, "createdAt", 9, created, PH_TIME_TEXT_LEN);
     (void)rd_kafka_header_add(headers, "posthorn-position", 17, position, position_len);
     for (;;) {
@@ -122,10 +134,12 @@ static int64_t carry(PGconn *conn, rd_kafka_t *rk, rd_kafka_topic_t *topic, long
 {
     int64_t produced = 0;
     char sql[512];
-    (void)snprintf(sql, sizeof sql,
-                   "DECLARE floor BINARY CURSOR FOR SELECT position, created_at, event_id, aggregate_type, aggregate_id, "
-                   "event_type, headers, payload FROM posthorn.outbox WHERE position > %lld ORDER BY position",
-                   after);
+    (void)snprintf(
+        sql, sizeof sql,
+        "DECLARE floor BINARY CURSOR FOR SELECT position, created_at, event_id, aggregate_type, "
+        "aggregate_id, "
+        "event_type, headers, payload FROM posthorn.outbox WHERE position > %lld ORDER BY position",
+        after);
     command(conn, "BEGIN");
     command(conn, sql);
     (void)PQsendQuery(conn, FETCH);
@@ -166,10 +180,12 @@ int main(int argc, char **argv)
     }
     rd_kafka_metadata_destroy(metadata);
     int64_t produced = carry(conn, rk, topic, strtoll(argv[4], NULL, 10));
-    if (rd_kafka_flush(rk, 60000) != RD_KAFKA_RESP_ERR_NO_ERROR || failed > 0 || delivered != produced) {
+    if (rd_kafka_flush(rk, 60000) != RD_KAFKA_RESP_ERR_NO_ERROR || failed > 0 ||
+        delivered != produced) {
         die("flush", "not everything was delivered");
     }
-    (void)printf("events %lld seconds %.3f\n", (long long)produced, (double)(ph_clock_mono_us() - begun) / 1e6);
+    (void)printf("events %lld seconds %.3f\n", (long long)produced,
+                 (double)(ph_clock_mono_us() - begun) / 1e6);
     rd_kafka_topic_destroy(topic);
     rd_kafka_destroy(rk);
     PQfinish(conn);

@@ -1,6 +1,7 @@
 -- Each pipeline shard (of pipeline $1, or of all where it is NULL) with its lag. Unsettled is what base_snapshot does not see,
--- less what is settled of the tick under way. Both branches are ranges of the (xid, position) index, and the ORDER BY keeps the
--- planner on it even where it cannot know the value, so settled rows cost nothing. Counted to 100,001; more is an estimate.
+-- less what is settled of the tick under way. Both branches are ranges of the (xid, position) index, and ORDER BY xid, position
+-- keeps the planner on it even where it cannot know the value (an equality would let it walk the other index), so settled rows
+-- cost nothing. Counted to 100,001; more is an estimate. Run with jit off.
 SELECT coalesce(c.pipeline, l.pipeline) AS pipeline, coalesce(c.shard, l.shard) AS shard, c.tick, c.position,
        CASE WHEN lag.events > 100000
             THEN greatest(lag.events, (SELECT pg_catalog.max(o.position) FROM posthorn.outbox o) - lag.first + 1)
@@ -27,7 +28,7 @@ SELECT coalesce(c.pipeline, l.pipeline) AS pipeline, coalesce(c.shard, l.shard) 
                 (SELECT o.created_at, o.position
                    FROM pg_catalog.pg_snapshot_xip(c.base_snapshot::pg_snapshot) AS was_open (xid)
                   CROSS JOIN LATERAL (SELECT e.created_at, e.position FROM posthorn.outbox e
-                                       WHERE e.xid = was_open.xid
+                                       WHERE e.xid >= was_open.xid AND e.xid <= was_open.xid
                                          AND NOT (e.position <= c.position
                                                   AND pg_catalog.pg_visible_in_snapshot(e.xid, c.snapshot::pg_snapshot))
                                        ORDER BY e.xid, e.position LIMIT 100001) o)

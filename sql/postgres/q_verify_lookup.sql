@@ -3,7 +3,7 @@
 -- An event's time lies between those of its neighbours by position (10 s of slack); all buckets of that time must still be whole,
 -- and a bucket is whole when a row of it is there or it is the current one.
 SELECT u.n, CASE
-       WHEN EXISTS (SELECT FROM posthorn.outbox o WHERE o.position = u.position AND o.event_id = u.id) THEN 'known'
+       WHEN l.known THEN 'known'
        WHEN EXISTS (SELECT FROM pg_catalog.generate_series(
                         pg_catalog.floor(date_part('epoch', greatest(m.installed_at,
                             coalesce(prev.created_at - interval '10 s', m.installed_at))) / w.width)::bigint,
@@ -17,8 +17,11 @@ SELECT u.n, CASE
  CROSS JOIN posthorn.meta m
  CROSS JOIN LATERAL (SELECT m.ring_width_seconds::float8) AS w (width)
  CROSS JOIN (SELECT pg_catalog.clock_timestamp()) AS t (now)
-  LEFT JOIN LATERAL (SELECT o.created_at FROM posthorn.outbox o WHERE o.position < u.position
+ CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM posthorn.outbox o
+                                     WHERE o.position = u.position AND o.event_id = u.id)
+                     OFFSET 0) AS l (known) -- asked once
+  LEFT JOIN LATERAL (SELECT o.created_at FROM posthorn.outbox o WHERE NOT l.known AND o.position < u.position
                       ORDER BY o.position DESC LIMIT 1) prev ON true
-  LEFT JOIN LATERAL (SELECT o.created_at FROM posthorn.outbox o WHERE o.position > u.position
+  LEFT JOIN LATERAL (SELECT o.created_at FROM posthorn.outbox o WHERE NOT l.known AND o.position > u.position
                       ORDER BY o.position LIMIT 1) next ON true
  ORDER BY u.n

@@ -5,8 +5,7 @@
 
 DO $$
 DECLARE
-    r  text;
-    me record;
+    r text;
 BEGIN
     FOREACH r IN ARRAY ARRAY['posthorn_owner', 'posthorn_relay', 'posthorn_writer'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
@@ -17,8 +16,7 @@ BEGIN
             END;
         END IF;
     END LOOP;
-    SELECT rolsuper INTO me FROM pg_catalog.pg_roles WHERE rolname = current_user;
-    IF NOT me.rolsuper THEN
+    IF NOT pg_catalog.pg_has_role(current_user, 'posthorn_owner', 'USAGE') THEN
         GRANT posthorn_owner TO CURRENT_USER; -- to hand things over, and for the next migration
     END IF;
 END $$;

@@ -41,3 +41,17 @@ int ph_database_open(struct ph_pg *pg, const char *uri, const char *name, struct
     }
     return rc;
 }
+
+int ph_database_read(struct ph_pg *pg, const char *sql, int count, const char *const *params,
+                     PGresult **ret, struct ph_error *err)
+{
+    int rc = ph_pg_script(pg, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL jit = off",
+                          NULL, err);
+    if (rc == 0) {
+        rc = ph_pg_query(pg, sql, count, params, ret, err);
+    }
+    if (rc == 0) {
+        rc = ph_pg_script(pg, "COMMIT", NULL, err);
+    }
+    return rc;
+}

@@ -18,7 +18,7 @@ struct ph_settings_args {
     bool once;
 };
 
-/* Owns all that pipeline points to. Zero-initialise it. */
+/* Owns all that pipeline points to, itself included: it must not be moved. Zero-initialise it. */
 struct ph_settings {
     struct ph_pipeline_config pipeline;
     struct ph_route_config route;

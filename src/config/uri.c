@@ -146,10 +146,22 @@ void ph_uri_redact(const char *uri, struct ph_buf *out)
     ph_buf_puts(out, shown ? shown : "postgresql");
 }
 
+/* "password=", with or without spaces: also in a text that libpq cannot read. */
+static bool assigns_password(const char *text)
+{
+    for (text = strstr(text, "password"); text; text = strstr(text, "password")) {
+        text += strlen("password");
+        if (text[strspn(text, " ")] == '=') {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool ph_uri_has_secret(const char *uri)
 {
     struct ph_str text = ph_str_from(uri);
-    if (is_postgres(uri) && (ph_pg_has_password(uri) || contains_word(text, "password"))) {
+    if (is_postgres(uri) && (ph_pg_has_password(uri) || assigns_password(uri))) {
         return true;
     }
     struct ph_buf shown;

@@ -51,6 +51,7 @@ struct ph_event {
     unsigned header_count;
 
     /* what became of it */
+    uint8_t mark;    /* the sink's own; cleared when a batch is reused */
     uint8_t verdict; /* enum ph_verdict */
     const char *cause; /* why RETRY or REJECT: one sentence in the batch's arena, without payload or key; or NULL */
 };

@@ -1,7 +1,7 @@
 /*
- * The keeper: one thread that claims, renews and releases the lease of one pipeline shard, stores its last error, and clears settled
- * events now and then.
- * Promise: ph_lease_epoch is non-zero only while the database, by its own clock, would still call us the owner.
+ * The keeper: one thread that claims, renews and releases the lease of one pipeline shard, stores
+ * its last error, and clears settled events now and then. Promise: ph_lease_epoch is non-zero only
+ * while the database, by its own clock, would still call us the owner.
  */
 #include "core/lease.h"
 
@@ -34,7 +34,8 @@ struct ph_lease {
     char report[PH_ERROR_TEXT_MAX];
 };
 
-/* A tenth of the lease is left to clocks that run apart and to what is under way when the deadline comes. */
+/* A tenth of the lease is left to clocks that run apart and to what is under way when the deadline
+ * comes. */
 static int64_t deadline_from(const struct ph_lease *lease, int64_t asked_us)
 {
     return asked_us + lease->config.lease_ms * 900;
@@ -55,7 +56,8 @@ static int64_t claim(struct ph_lease *lease)
 {
     struct ph_error err = {0};
     int64_t epoch = 0, asked_us = ph_clock_mono_us();
-    int rc = lease->config.driver->lease_claim(lease->ctx, lease->owner, lease->config.lease_ms, &epoch, &err);
+    int rc = lease->config.driver->lease_claim(lease->ctx, lease->owner, lease->config.lease_ms,
+                                               &epoch, &err);
     if (rc == 1) {
         atomic_store(&lease->deadline_us, deadline_from(lease, asked_us));
         atomic_store(&lease->epoch, epoch);
@@ -87,7 +89,8 @@ static int64_t renew(struct ph_lease *lease, int64_t epoch)
     const char *text = take_report(lease, report) ? report : NULL;
     struct ph_error err = {0};
     int64_t asked_us = ph_clock_mono_us();
-    int rc = lease->config.driver->lease_renew(lease->ctx, lease->owner, epoch, lease->config.lease_ms, text, &err);
+    int rc = lease->config.driver->lease_renew(lease->ctx, lease->owner, epoch,
+                                               lease->config.lease_ms, text, &err);
     if (rc == 0) {
         atomic_store(&lease->deadline_us, deadline_from(lease, asked_us));
         return lease->config.lease_ms / 3;
@@ -105,13 +108,15 @@ static int64_t renew(struct ph_lease *lease, int64_t epoch)
 static void maintain(struct ph_lease *lease)
 {
     int64_t now = ph_clock_mono_us();
-    if (!lease->config.driver->maintain || lease->config.maintain_ms == 0 || now < lease->maintain_due_us) {
+    if (!lease->config.driver->maintain || lease->config.maintain_ms == 0 ||
+        now < lease->maintain_due_us) {
         return;
     }
     lease->maintain_due_us = now + lease->config.maintain_ms * 1000;
     struct ph_error err = {0};
     if (lease->config.driver->maintain(lease->ctx, &err) < 0) {
-        ph_log(PH_LOG_WARN, lease->config.env->pipeline, "clearing settled events failed, trying again later: %s", err.text);
+        ph_log(PH_LOG_WARN, lease->config.env->pipeline,
+               "clearing settled events failed, trying again later: %s", err.text);
     }
 }
 
@@ -131,7 +136,8 @@ static void *keep(void *arg)
         struct ph_error err = {0};
         (void)renew(lease, epoch); /* the last report goes with it */
         if (lease->config.driver->lease_release(lease->ctx, lease->owner, epoch, &err) < 0) {
-            ph_log(PH_LOG_WARN, lease->config.env->pipeline, "the lease could not be released and will run out: %s", err.text);
+            ph_log(PH_LOG_WARN, lease->config.env->pipeline,
+                   "the lease could not be released and will run out: %s", err.text);
         }
         atomic_store(&lease->epoch, 0);
     }
@@ -168,7 +174,8 @@ static void init_waiting(struct ph_lease *lease)
     (void)pthread_mutex_init(&lease->mutex, NULL);
 }
 
-int ph_lease_start(const struct ph_lease_config *config, struct ph_lease **ret, struct ph_error *err)
+int ph_lease_start(const struct ph_lease_config *config, struct ph_lease **ret,
+                   struct ph_error *err)
 {
     assert(config->lease_ms >= 100);
     struct ph_lease *lease = ph_mem_zero(1, sizeof *lease);

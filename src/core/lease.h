@@ -1,7 +1,8 @@
 /*
- * The lease of one pipeline shard and the thread that keeps it. The lease is a row judged by the database's clock; the owner
- * judges itself by CLOCK_BOOTTIME from before it asked, less a margin, so it always believes in a shorter lease than
- * the database does. The keeper also clears settled events (maintain) and stores the last error.
+ * The lease of one pipeline shard and the thread that keeps it. The lease is a row judged by the
+ * database's clock; the owner judges itself by CLOCK_BOOTTIME from before it asked, less a margin,
+ * so it always believes in a shorter lease than the database does. The keeper also clears settled
+ * events (maintain) and stores the last error.
  */
 #ifndef PH_CORE_LEASE_H
 #define PH_CORE_LEASE_H
@@ -19,7 +20,8 @@ struct ph_lease_config {
 };
 
 /* Starts the keeper thread, which claims the lease as soon as it is free. config is copied. */
-int ph_lease_start(const struct ph_lease_config *config, struct ph_lease **ret, struct ph_error *err) PH_MUST_CHECK;
+int ph_lease_start(const struct ph_lease_config *config, struct ph_lease **ret,
+                   struct ph_error *err) PH_MUST_CHECK;
 /* Releases the lease if it is held, stops the thread. Accepts NULL. */
 void ph_lease_stop(struct ph_lease *lease);
 
@@ -27,7 +29,8 @@ void ph_lease_stop(struct ph_lease *lease);
 int64_t ph_lease_epoch(const struct ph_lease *lease);
 /* Waits until held, the stop is wanted or timeout_ms is over; the epoch or 0. */
 int64_t ph_lease_wait(struct ph_lease *lease, int timeout_ms);
-/* Why the last attempt to claim failed: its code and text in err; 0 when it did not fail (it may be another's). */
+/* Why the last attempt to claim failed: its code and text in err; 0 when it did not fail (it may be
+ * another's). */
 int ph_lease_trouble(struct ph_lease *lease, struct ph_error *err);
 /* The pipeline lost it in another way (a fenced write): claim anew. */
 void ph_lease_drop(struct ph_lease *lease, int64_t epoch);

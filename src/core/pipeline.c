@@ -1,7 +1,8 @@
 /*
- * A pipeline's life: sessions, one after the other. A session ends when the log is lost (open again, with backoff), when another
- * instance takes over (stand by), when stop is wanted, or when a person must act.
- * Promise: what is in flight is given its time before a session ends; nothing is forgotten between two sessions.
+ * A pipeline's life: sessions, one after the other. A session ends when the log is lost (open
+ * again, with backoff), when another instance takes over (stand by), when stop is wanted, or when a
+ * person must act. Promise: what is in flight is given its time before a session ends; nothing is
+ * forgotten between two sessions.
  */
 #include "core/pipeline.h"
 
@@ -17,21 +18,24 @@ static void warn(const char *pipeline, const char *text)
     ph_log(PH_LOG_WARN, pipeline, "%s", text);
 }
 
-/* One batch is being filled and one is ready beyond those in flight, so that reading never waits for delivering. */
+/* One batch is being filled and one is ready beyond those in flight, so that reading never waits
+ * for delivering. */
 static int make_batches(struct ph_pipeline *p, struct ph_error *err)
 {
     for (int64_t i = 0; i < p->options->window + 2; i++) {
         /* the arena holds the rows, what routing adds, and one event over the bound */
         struct ph_batch *batch = ph_batch_new((size_t)p->options->batch_events, (size_t)1 << 31);
         if (!batch) {
-            return ph_fail(err, PH_E_NOMEM, "no memory for batches of %lld events", (long long)p->options->batch_events);
+            return ph_fail(err, PH_E_NOMEM, "no memory for batches of %lld events",
+                           (long long)p->options->batch_events);
         }
         ph_batch_queue_put(&p->free, batch);
     }
     return 0;
 }
 
-int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *stop, struct ph_pipeline **ret, struct ph_error *err)
+int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *stop,
+                    struct ph_pipeline **ret, struct ph_error *err)
 {
     assert(config->source && config->sink && config->name && stop);
     struct ph_pipeline *p = ph_mem_zero(1, sizeof *p);
@@ -55,7 +59,8 @@ int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *sto
         .stop = stop,
         .warn = warn,
     };
-    const struct ph_backoff backoff = {.initial_ms = config->options.backoff_initial_ms, .max_ms = config->options.backoff_max_ms};
+    const struct ph_backoff backoff = {.initial_ms = config->options.backoff_initial_ms,
+                                       .max_ms = config->options.backoff_max_ms};
     p->source_backoff = p->sink_backoff = backoff;
     int rc = ph_route_new(config->route, &p->route, err);
     if (rc == 0) {
@@ -114,7 +119,8 @@ static int after_session(struct ph_pipeline *p, int rc, struct ph_error *err)
     if (!p->source_lost) {
         p->source_lost = true;
         p->metrics.source_losses++;
-        ph_log(PH_LOG_WARN, p->config->name, "interrupted, going on as soon as possible: %s", err->text);
+        ph_log(PH_LOG_WARN, p->config->name, "interrupted, going on as soon as possible: %s",
+               err->text);
         if (p->lease) {
             ph_lease_report(p->lease, err->text);
         }
@@ -136,7 +142,8 @@ static int session(struct ph_pipeline *p, struct ph_error *err)
     ph_backoff_reset(&p->source_backoff);
     char at[PH_POSITION_TEXT_MAX];
     ph_position_format(p->settled.cp.at, at);
-    ph_log(PH_LOG_INFO, p->config->name, "delivering from %s under epoch %lld", at, (long long)p->epoch);
+    ph_log(PH_LOG_INFO, p->config->name, "delivering from %s under epoch %lld", at,
+           (long long)p->epoch);
     return ph__flow_run(p, err);
 }
 

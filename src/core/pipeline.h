@@ -1,8 +1,9 @@
 /*
  * One pipeline: one thread, one straight loop
- *     source.fetch -> batch -> route -> sink.submit / sink.poll -> verdict per event -> settle -> checkpoint
- * with a bounded window of batches in flight. Promise: an event's checkpoint is stored only after the sink said SENT for it
- * and for all before it; while the lease is not ours nothing is submitted.
+ *     source.fetch -> batch -> route -> sink.submit / sink.poll -> verdict per event -> settle ->
+ * checkpoint with a bounded window of batches in flight. Promise: an event's checkpoint is stored
+ * only after the sink said SENT for it and for all before it; while the lease is not ours nothing
+ * is submitted.
  */
 #ifndef PH_CORE_PIPELINE_H
 #define PH_CORE_PIPELINE_H
@@ -13,8 +14,8 @@
 
 /* What --set and later the configuration file can say below a pipeline. */
 struct ph_pipeline_options {
-    char *start;                /* earliest | latest | TIMESTAMP | after:TICK-POSITION */
-    int delivery;               /* enum ph_delivery */
+    char *start;  /* earliest | latest | TIMESTAMP | after:TICK-POSITION */
+    int delivery; /* enum ph_delivery */
     int64_t batch_events, batch_bytes;
     int64_t window;             /* batches in flight */
     int64_t settle_interval_ms; /* a checkpoint at most this often */
@@ -49,11 +50,12 @@ struct ph_pipeline_metrics {
 struct ph_pipeline;
 
 /* Nothing is opened yet. config and what it points to must outlive the pipeline. */
-int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *stop, struct ph_pipeline **ret, struct ph_error *err) PH_MUST_CHECK;
+int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *stop,
+                    struct ph_pipeline **ret, struct ph_error *err) PH_MUST_CHECK;
 void ph_pipeline_free(struct ph_pipeline *pipeline);
 
-/* Runs until stop is wanted (0, after draining within drain_timeout), the log is drained with `once` (0), or a
- * person must act: the error names the event or the option and what to do. */
+/* Runs until stop is wanted (0, after draining within drain_timeout), the log is drained with
+ * `once` (0), or a person must act: the error names the event or the option and what to do. */
 int ph_pipeline_run(struct ph_pipeline *pipeline, struct ph_error *err) PH_MUST_CHECK;
 
 const struct ph_pipeline_metrics *ph_pipeline_metrics(const struct ph_pipeline *pipeline);

@@ -1,7 +1,7 @@
 /*
- * The loop: fill, feed, poll, settle, save, wait. Each turn moves every part as far as it goes without waiting; one poll() on the
- * source's and the sink's descriptors is the only wait.
- * Promise: settled moves over SENT events without a gap only, and only what settled covers is stored.
+ * The loop: fill, feed, poll, settle, save, wait. Each turn moves every part as far as it goes
+ * without waiting; one poll() on the source's and the sink's descriptors is the only wait. Promise:
+ * settled moves over SENT events without a gap only, and only what settled covers is stored.
  */
 #include <assert.h>
 #include <poll.h>
@@ -19,7 +19,8 @@ static void recycle(struct ph_pipeline *p, struct ph_batch *batch)
     ph_batch_queue_put(&p->free, batch);
 }
 
-/* Reads as long as there is room. The next read is asked for before the present batch is delivered. 1 when a batch came. */
+/* Reads as long as there is room. The next read is asked for before the present batch is delivered.
+ * 1 when a batch came. */
 static int fill(struct ph_pipeline *p, struct ph_error *err)
 {
     int came = 0;
@@ -50,10 +51,12 @@ static void refuse(struct ph_pipeline *p, const struct ph_event *event)
     p->refusal.at = ph_event_at(event);
     p->refusal.id = event->id;
     p->refusal.verdict = event->verdict;
-    (void)snprintf(p->refusal.cause, sizeof p->refusal.cause, "%s", event->cause ? event->cause : "no cause given");
+    (void)snprintf(p->refusal.cause, sizeof p->refusal.cause, "%s",
+                   event->cause ? event->cause : "no cause given");
 }
 
-/* Routes a batch. What comes behind an event without a route is cut off: the rest is delivered, then the pipeline stops. */
+/* Routes a batch. What comes behind an event without a route is cut off: the rest is delivered,
+ * then the pipeline stops. */
 static int route(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
 {
     if (!(p->config->sink->caps & PH_SINK_RECORDS)) {
@@ -80,7 +83,8 @@ static int sink_failed(struct ph_pipeline *p, int rc, struct ph_error *err)
     if (!p->sink_down) {
         p->sink_down = true;
         p->metrics.sink_downs++;
-        ph_log(PH_LOG_WARN, p->config->name, "the sink is down, going on when it is back: %s", err->text);
+        ph_log(PH_LOG_WARN, p->config->name, "the sink is down, going on when it is back: %s",
+               err->text);
         ph_lease_report(p->lease, err->text);
     }
     p->sink_due_us = ph_clock_mono_us() + ph_backoff_next(&p->sink_backoff) * 1000;
@@ -101,7 +105,8 @@ static void sink_works(struct ph_pipeline *p)
 static int feed(struct ph_pipeline *p, struct ph_error *err)
 {
     int fed = 0;
-    while (p->ready.head && p->flight.count < (size_t)p->options->window && !p->sink_down && !p->refusal.set) {
+    while (p->ready.head && p->flight.count < (size_t)p->options->window && !p->sink_down &&
+           !p->refusal.set) {
         struct ph_batch *batch = ph_batch_queue_take(&p->ready);
         ph_batch_queue_put(&p->flight, batch);
         int rc = route(p, batch, err);
@@ -252,7 +257,8 @@ static int wait_ms(const struct ph_pipeline *p)
         int64_t due = p->config->source->due_us(p->source);
         until = due < until ? due : until;
     }
-    if (p->dirty && p->settle_due_us < until) { /* one may be under way beyond its time: look every ms */
+    if (p->dirty &&
+        p->settle_due_us < until) { /* one may be under way beyond its time: look every ms */
         until = p->settle_due_us > now + 1000 ? p->settle_due_us : now + 1000;
     }
     if (p->flight.head && p->sink_down && p->sink_due_us < until) {
@@ -289,11 +295,12 @@ static int fail_refused(struct ph_pipeline *p, struct ph_error *err)
     char id[PH_UUID_TEXT_LEN + 1];
     ph_uuid_format(&p->refusal.id, id);
     return ph_fail(err, PH_E_REFUSED,
-                   "event %s at %lld-%lld was %s: %s. The pipeline stops here so that the order of its key is kept. Mend the cause and start "
+                   "event %s at %lld-%lld was %s: %s. The pipeline stops here so that the order of "
+                   "its key is kept. Mend the cause and start "
                    "again, or skip exactly this event: posthorn run --set start=after:%lld-%lld",
                    id, (long long)p->refusal.at.tick, (long long)p->refusal.at.position,
-                   p->refusal.verdict == PH_RETRY ? "not delivered" : "refused", p->refusal.cause, (long long)p->refusal.at.tick,
-                   (long long)p->refusal.at.position);
+                   p->refusal.verdict == PH_RETRY ? "not delivered" : "refused", p->refusal.cause,
+                   (long long)p->refusal.at.tick, (long long)p->refusal.at.position);
 }
 
 /* One turn: 1 when something moved, 0 when not, or an error. */
@@ -369,7 +376,8 @@ void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
 {
     struct ph_error err = {0};
     int64_t deadline_us = ph_clock_mono_us() + timeout_ms * 1000;
-    while (p->sink && p->flight.head && ph_clock_mono_us() < deadline_us && p->flight.head->refused == 0) {
+    while (p->sink && p->flight.head && ph_clock_mono_us() < deadline_us &&
+           p->flight.head->refused == 0) {
         if (poll_sink(p, 20, &err) < 0 || settle(p, &err) < 0) {
             break;
         }
@@ -377,8 +385,10 @@ void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
             (void)poll(NULL, 0, 20);
         }
     }
-    if (p->source && p->epoch != 0 && p->epoch == ph_lease_epoch(p->lease) && ph__flow_save_now(p, &err) < 0) {
-        ph_log(PH_LOG_WARN, p->config->name, "the last checkpoint was not stored, some events will be sent again: %s", err.text);
+    if (p->source && p->epoch != 0 && p->epoch == ph_lease_epoch(p->lease) &&
+        ph__flow_save_now(p, &err) < 0) {
+        ph_log(PH_LOG_WARN, p->config->name,
+               "the last checkpoint was not stored, some events will be sent again: %s", err.text);
     }
     if (p->sink && p->flight.head) {
         p->config->sink->abandon(p->sink);

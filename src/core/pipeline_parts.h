@@ -1,6 +1,6 @@
 /*
- * Inside a pipeline: what its files share. pipeline.c decides when to open again and when to give up; pipeline_session.c finds where to
- * go on; pipeline_flow.c is the loop.
+ * Inside a pipeline: what its files share. pipeline.c decides when to open again and when to give
+ * up; pipeline_session.c finds where to go on; pipeline_flow.c is the loop.
  */
 #ifndef PH_CORE_PIPELINE_PARTS_H
 #define PH_CORE_PIPELINE_PARTS_H
@@ -34,7 +34,8 @@ struct ph_pipeline {
     void *source, *sink; /* instances; NULL when not open */
     int64_t epoch;       /* under which this session works */
 
-    /* Every batch is in exactly one place: free, filling, ready (read, not submitted) or in flight. */
+    /* Every batch is in exactly one place: free, filling, ready (read, not submitted) or in flight.
+     */
     struct ph_batch_queue free, ready, flight;
     struct ph_batch *filling;
 
@@ -75,14 +76,16 @@ static inline struct ph_batch *ph_batch_queue_take(struct ph_batch_queue *queue)
     return batch;
 }
 
-/* Opens what is not open, takes the lease, and puts the source behind the right checkpoint. 0, or why not. */
+/* Opens what is not open, takes the lease, and puts the source behind the right checkpoint. 0, or
+ * why not. */
 int ph__session_open(struct ph_pipeline *p, struct ph_error *err) PH_MUST_CHECK;
 /* Closes the source; the sink stays for the next session. */
 void ph__session_close(struct ph_pipeline *p);
 
 /* Runs the loop until stop (PH_E_STOPPED), --once is done (0) or an error. */
 int ph__flow_run(struct ph_pipeline *p, struct ph_error *err) PH_MUST_CHECK;
-/* Lets what is in flight end within timeout_ms, stores the checkpoint, and takes all batches back. */
+/* Lets what is in flight end within timeout_ms, stores the checkpoint, and takes all batches back.
+ */
 void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms);
 /* Stores the settled checkpoint now, waiting for it. */
 int ph__flow_save_now(struct ph_pipeline *p, struct ph_error *err) PH_MUST_CHECK;

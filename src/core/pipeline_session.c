@@ -1,7 +1,8 @@
 /*
- * The beginning of a session: open source and sink, take the lease, and find the checkpoint to go on from.
- * Order matters: the lease first (its epoch fences older writers), then the stored checkpoint, then the sink's own answer, which wins
- * where it belongs to this log and stops the pipeline where it does not.
+ * The beginning of a session: open source and sink, take the lease, and find the checkpoint to go
+ * on from. Order matters: the lease first (its epoch fences older writers), then the stored
+ * checkpoint, then the sink's own answer, which wins where it belongs to this log and stops the
+ * pipeline where it does not.
  */
 #include <assert.h>
 
@@ -44,7 +45,8 @@ static int take_lease(struct ph_pipeline *p, struct ph_error *err)
             return rc;
         }
         if (!stood_by) {
-            ph_log(PH_LOG_INFO, p->config->name, "another instance owns this pipeline; standing by");
+            ph_log(PH_LOG_INFO, p->config->name,
+                   "another instance owns this pipeline; standing by");
             stood_by = true;
         }
     }
@@ -85,8 +87,8 @@ static int take(struct ph_pipeline *p, const struct ph_checkpoint *cp, struct ph
     return ph_checkpoint_keep(&p->settled, &mine, err);
 }
 
-/* The database's checkpoint, or a new one; kept in p->settled. What this instance settled before it lost the database counts, as long
- * as it belongs to the same log. */
+/* The database's checkpoint, or a new one; kept in p->settled. What this instance settled before it
+ * lost the database counts, as long as it belongs to the same log. */
 static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
 {
     const struct ph_source_driver *source = p->config->source;
@@ -106,8 +108,10 @@ static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
     }
     int timeline = source->timeline ? source->timeline(p->source) : 0;
     if (timeline != cp.timeline) {
-        ph_log(PH_LOG_WARN, p->config->name, "the database's timeline changed from %d to %d (a promotion); going on from %lld-%lld", cp.timeline,
-               timeline, (long long)cp.at.tick, (long long)cp.at.position);
+        ph_log(
+            PH_LOG_WARN, p->config->name,
+            "the database's timeline changed from %d to %d (a promotion); going on from %lld-%lld",
+            cp.timeline, timeline, (long long)cp.at.tick, (long long)cp.at.position);
     } else if (p->settled.set && ph_position_cmp(p->settled.cp.at, cp.at) >= 0) {
         int rc = source->contains(p->source, &p->settled.cp, err);
         if (rc != 0) {
@@ -143,10 +147,11 @@ static int ask_sink(struct ph_pipeline *p, struct ph_error *err)
     }
     if (known == 0) {
         return ph_fail(err, PH_E_DIVERGED,
-                       "the sink holds position %lld-%lld (timeline %d), which this database does not know; the database is at %lld-%lld: it lost "
+                       "the sink holds position %lld-%lld (timeline %d), which this database does "
+                       "not know; the database is at %lld-%lld: it lost "
                        "its tail (a failover or a restore), nothing is sent until a person decides",
-                       (long long)cp.at.tick, (long long)cp.at.position, cp.timeline, (long long)p->settled.cp.at.tick,
-                       (long long)p->settled.cp.at.position);
+                       (long long)cp.at.tick, (long long)cp.at.position, cp.timeline,
+                       (long long)p->settled.cp.at.tick, (long long)p->settled.cp.at.position);
     }
     p->dirty = true;
     return take(p, &cp, err);
@@ -160,7 +165,8 @@ static int skip_event(struct ph_pipeline *p, struct ph_error *err)
     }
     p->skip_done = true;
     if (ph_position_cmp(p->settled.cp.at, start->after) >= 0) {
-        ph_log(PH_LOG_WARN, p->config->name, "start=after:%lld-%lld: the pipeline is behind that event already; nothing skipped",
+        ph_log(PH_LOG_WARN, p->config->name,
+               "start=after:%lld-%lld: the pipeline is behind that event already; nothing skipped",
                (long long)start->after.tick, (long long)start->after.position);
         return 0;
     }
@@ -170,8 +176,8 @@ static int skip_event(struct ph_pipeline *p, struct ph_error *err)
         p->skip_done = ph_code_class(rc) != PH_RETRIABLE;
         return rc;
     }
-    ph_log(PH_LOG_WARN, p->config->name, "event %lld-%lld skipped by start=after", (long long)start->after.tick,
-           (long long)start->after.position);
+    ph_log(PH_LOG_WARN, p->config->name, "event %lld-%lld skipped by start=after",
+           (long long)start->after.tick, (long long)start->after.position);
     p->dirty = true;
     return take(p, &cp, err);
 }

@@ -40,9 +40,12 @@ int ph_route_new(const struct ph_route_config *config, struct ph_route **ret,
                  struct ph_error *err) PH_MUST_CHECK;
 void ph_route_free(struct ph_route *route);
 
-/* Fills topic, key, body and headers of every event of the batch from `from` on. An event whose
- * template cannot be filled gets REJECT with a cause that names the field, and routing stops there:
- * returns the number of events routed, or PH_E_NOMEM. */
+/* Fills topic, key, body and headers of the batch's events, none of which has a verdict yet. An
+ * event whose template cannot be filled gets REJECT with a cause that names the option and the
+ * field, and routing stops there: returns the number of events routed, or PH_E_NOMEM.
+ * Headers: id, eventType, aggregateType, aggregateId, createdAt, posthorn-position, posthorn-xid
+ * when asked for, content-type when the body is a payload that is not JSON, then the event's own
+ * except those of these names. {header:NAME} reads the same list. */
 int ph_route_batch(const struct ph_route *route, struct ph_batch *batch,
                    struct ph_error *err) PH_MUST_CHECK;
 

@@ -1,10 +1,12 @@
 /*
- * What a sink driver must know. A sink delivers routed events in batch order and gives each one verdict. It never sleeps,
- * counts or logs retries: the core does. All calls of one ctx come from the pipeline's thread; a driver whose client
- * library has threads of its own collects their answers inside poll.
+ * What a sink driver must know. A sink delivers routed events in batch order and gives each one
+ * verdict. It never sleeps, counts or logs retries: the core does. All calls of one ctx come from
+ * the pipeline's thread; a driver whose client library has threads of its own collects their
+ * answers inside poll.
  *
- * DOWN is the return value PH_E_UNAVAILABLE (or PH_E_IO) of submit or poll: no event is charged for it; the sink keeps what
- * it was given, in order, and goes on with it at a later poll. PH_E_FENCED = another owner writes here.
+ * DOWN is the return value PH_E_UNAVAILABLE (or PH_E_IO) of submit or poll: no event is charged for
+ * it; the sink keeps what it was given, in order, and goes on with it at a later poll. PH_E_FENCED
+ * = another owner writes here.
  */
 #ifndef PH_CORE_SINK_H
 #define PH_CORE_SINK_H
@@ -30,7 +32,8 @@ struct ph_sink_env {
     const char *uri;
     size_t window_batches; /* batches in flight at most */
     struct ph_stop *stop;
-    /* Says something that a person should see once, at warning level (a topic's config cannot be read); never per event. */
+    /* Says something that a person should see once, at warning level (a topic's config cannot be
+     * read); never per event. */
     void (*warn)(const char *pipeline, const char *text);
 };
 
@@ -50,26 +53,32 @@ struct ph_sink_driver {
     unsigned caps; /* enum ph_sink_caps */
     enum ph_refusal_order refusal_order;
 
-    int (*open)(const struct ph_sink_env *env, const void *config, void **ret_ctx, struct ph_error *err);
-    /* The sink's own answer to "how far are you": 1 and *ret (texts live until the next call), 0 when it has none. Only with
-     * PH_SINK_CHECKPOINT, else NULL. */
+    int (*open)(const struct ph_sink_env *env, const void *config, void **ret_ctx,
+                struct ph_error *err);
+    /* The sink's own answer to "how far are you": 1 and *ret (texts live until the next call), 0
+     * when it has none. Only with PH_SINK_CHECKPOINT, else NULL. */
     int (*resume)(void *ctx, struct ph_checkpoint *ret, struct ph_error *err);
-    /* Takes the batch: its events, in order, behind those of earlier batches. The batch stays valid until its last verdict or
-     * abandon. At most window_batches are in flight. */
+    /* Takes the batch: its events, in order, behind those of earlier batches. The batch stays valid
+     * until its last verdict or abandon. At most window_batches are in flight. */
     int (*submit)(void *ctx, struct ph_batch *batch, struct ph_error *err);
-    /* Moves things on and writes verdicts with ph_batch_verdict, waiting at most timeout_ms for the first. 0 or an error.
-     * After a refusal (RETRY or REJECT) the sink gives no further verdict and sends nothing more until abandon. */
+    /* Moves things on and writes verdicts with ph_batch_verdict, waiting at most timeout_ms for the
+     * first. 0 or an error. After a refusal (RETRY or REJECT) the sink gives no further verdict and
+     * sends nothing more until abandon. */
     int (*poll)(void *ctx, int timeout_ms, struct ph_error *err);
-    /* A descriptor that is readable when poll has something to do, or -1: then the core polls every few ms. */
+    /* A descriptor that is readable when poll has something to do, or -1: then the core polls every
+     * few ms. */
     int (*fd)(void *ctx);
-    /* Forgets all batches: after it no verdict of an old batch can arrive. What was on its way may still be delivered. */
+    /* Forgets all batches: after it no verdict of an old batch can arrive. What was on its way may
+     * still be delivered. */
     void (*abandon)(void *ctx);
     void (*close)(void *ctx);
 
-    /* For verify: calls each with every record the sink holds for these topics (files: one), until it returns non-zero (then that
-     * is returned) or the end as of the call. NULL when the sink cannot be read back. */
-    int (*scan)(const struct ph_sink_env *env, const void *config, const struct ph_str *topics, size_t topic_count,
-                int (*each)(void *arg, const struct ph_record *record), void *arg, struct ph_error *err);
+    /* For verify: calls each with every record the sink holds for these topics (files: one), until
+     * it returns non-zero (then that is returned) or the end as of the call. NULL when the sink
+     * cannot be read back. */
+    int (*scan)(const struct ph_sink_env *env, const void *config, const struct ph_str *topics,
+                size_t topic_count, int (*each)(void *arg, const struct ph_record *record),
+                void *arg, struct ph_error *err);
 };
 
 /* The driver for a URI; NULL when none takes it. */

@@ -1,11 +1,13 @@
 /*
- * What a source driver must know. A source reads one log for one pipeline and keeps that pipeline's checkpoint and
- * lease beside it. Type (const struct ph_source_driver) and instance (the ctx that open returns) are two things.
+ * What a source driver must know. A source reads one log for one pipeline and keeps that pipeline's
+ * checkpoint and lease beside it. Type (const struct ph_source_driver) and instance (the ctx that
+ * open returns) are two things.
  *
- * All calls of one ctx come from the pipeline's thread; the lease calls have a ctx of their own and come from the
- * keeper's thread. No call may block longer than the driver's own time limit, fetch and settle not at all.
- * Errors: PH_E_UNAVAILABLE = lost the log, the core closes and opens again with backoff; PH_E_FENCED = another owner;
- * PH_E_DIVERGED = checkpoint and log do not belong together; PH_E_CONFIG, PH_E_DATA = a person must act.
+ * All calls of one ctx come from the pipeline's thread; the lease calls have a ctx of their own and
+ * come from the keeper's thread. No call may block longer than the driver's own time limit, fetch
+ * and settle not at all. Errors: PH_E_UNAVAILABLE = lost the log, the core closes and opens again
+ * with backoff; PH_E_FENCED = another owner; PH_E_DIVERGED = checkpoint and log do not belong
+ * together; PH_E_CONFIG, PH_E_DATA = a person must act.
  */
 #ifndef PH_CORE_SOURCE_H
 #define PH_CORE_SOURCE_H
@@ -30,15 +32,15 @@ struct ph_source_env {
     const char *pipeline;
     int shard;
     const char *uri;
-    size_t batch_events; /* events per batch at most */
-    size_t batch_bytes;  /* bytes per batch at most, but always at least one event */
+    size_t batch_events;  /* events per batch at most */
+    size_t batch_bytes;   /* bytes per batch at most, but always at least one event */
     struct ph_stop *stop; /* a wait must end when it is wanted; may be NULL */
 };
 
 /* What fetch found. */
 enum ph_fetch {
     PH_FETCH_NOTHING, /* wait for fd or due_us, then ask again */
-    PH_FETCH_BATCH,   /* the batch is filled: events, or only an end that moves an idle checkpoint */
+    PH_FETCH_BATCH, /* the batch is filled: events, or only an end that moves an idle checkpoint */
 };
 
 struct ph_lag {
@@ -53,45 +55,56 @@ struct ph_source_driver {
     const struct ph_option *options;
     size_t config_size;
 
-    /* Connects, checks identity, schema and role, and refuses in one sentence what it cannot keep its promises on. */
-    int (*open)(const struct ph_source_env *env, const void *config, void **ret_ctx, struct ph_error *err);
-    /* The timeline of the log's present history (a promotion starts a new one); NULL when the log has none. */
+    /* Connects, checks identity, schema and role, and refuses in one sentence what it cannot keep
+     * its promises on. */
+    int (*open)(const struct ph_source_env *env, const void *config, void **ret_ctx,
+                struct ph_error *err);
+    /* The timeline of the log's present history (a promotion starts a new one); NULL when the log
+     * has none. */
     int (*timeline)(void *ctx);
-    /* The pipeline's stored checkpoint, claimed for this epoch: 1 and *ret, 0 when there is none. The texts live
-     * until the next call. After it no write of an older epoch succeeds. */
+    /* The pipeline's stored checkpoint, claimed for this epoch: 1 and *ret, 0 when there is none.
+     * The texts live until the next call. After it no write of an older epoch succeeds. */
     int (*load)(void *ctx, int64_t epoch, struct ph_checkpoint *ret, struct ph_error *err);
-    /* Whether a checkpoint that a sink holds belongs to this log, timeline included: 1 yes, 0 no. */
+    /* Whether a checkpoint that a sink holds belongs to this log, timeline included: 1 yes, 0 no.
+     */
     int (*contains)(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err);
     /* The checkpoint of a new pipeline. */
-    int (*begin)(void *ctx, const struct ph_start *start, struct ph_checkpoint *ret, struct ph_error *err);
+    int (*begin)(void *ctx, const struct ph_start *start, struct ph_checkpoint *ret,
+                 struct ph_error *err);
     /* Makes the next fetch begin behind cp. */
     int (*seek)(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err);
-    /* Skips exactly the event at `at`, which must be the next one behind cp; records that it was skipped, and returns the
-     * checkpoint behind it. */
-    int (*skip)(void *ctx, const struct ph_checkpoint *cp, struct ph_position at, struct ph_checkpoint *ret, struct ph_error *err);
-    /* Fills an empty batch, or goes on doing so: one of enum ph_fetch, or an error. After a batch the next one is
-     * asked from the log at once, so that reading overlaps delivering. */
+    /* Skips exactly the event at `at`, which must be the next one behind cp; records that it was
+     * skipped, and returns the checkpoint behind it. */
+    int (*skip)(void *ctx, const struct ph_checkpoint *cp, struct ph_position at,
+                struct ph_checkpoint *ret, struct ph_error *err);
+    /* Fills an empty batch, or goes on doing so: one of enum ph_fetch, or an error. After a batch
+     * the next one is asked from the log at once, so that reading overlaps delivering. */
     int (*fetch)(void *ctx, struct ph_batch *batch, struct ph_error *err);
-    /* For the wait after PH_FETCH_NOTHING: a descriptor to poll for reading, or -1; and the mono time in us
-     * at which to ask again anyway. */
+    /* For the wait after PH_FETCH_NOTHING: a descriptor to poll for reading, or -1; and the mono
+     * time in us at which to ask again anyway. */
     int (*fd)(void *ctx);
     int64_t (*due_us)(void *ctx);
     /* The log is read to its end as of the last probe: --once may stop when all is settled. */
     bool (*at_end)(void *ctx);
-    /* Begins to store a checkpoint; at most one is under way, a second call before the first ended returns 0 ("not taken").
-     * 1 = taken. fd and settled tell when it is stored. */
+    /* Begins to store a checkpoint; at most one is under way, a second call before the first ended
+     * returns 0 ("not taken"). 1 = taken. fd and settled tell when it is stored. */
     int (*settle)(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err);
-    /* 1 when no settle is under way, 0 when one is; waits up to timeout_ms. PH_E_FENCED when a newer epoch refused it. */
+    /* 1 when no settle is under way, 0 when one is; waits up to timeout_ms. PH_E_FENCED when a
+     * newer epoch refused it. */
     int (*settled)(void *ctx, int timeout_ms, struct ph_error *err);
     void (*close)(void *ctx);
 
-    /* The lease of the pipeline: one row with an epoch that only grows, judged by the log's clock. */
-    int (*lease_open)(const struct ph_source_env *env, const void *config, void **ret_ctx, struct ph_error *err);
-    /* 1 and the new epoch when the lease was free, run out or ours; 0 when another owner holds it. */
-    int (*lease_claim)(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch, struct ph_error *err);
-    /* Extends it and stores last_error (NULL: leave). PH_E_FENCED when it is no longer ours. */
-    int (*lease_renew)(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms, const char *last_error,
+    /* The lease of the pipeline: one row with an epoch that only grows, judged by the log's clock.
+     */
+    int (*lease_open)(const struct ph_source_env *env, const void *config, void **ret_ctx,
+                      struct ph_error *err);
+    /* 1 and the new epoch when the lease was free, run out or ours; 0 when another owner holds it.
+     */
+    int (*lease_claim)(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
                        struct ph_error *err);
+    /* Extends it and stores last_error (NULL: leave). PH_E_FENCED when it is no longer ours. */
+    int (*lease_renew)(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
+                       const char *last_error, struct ph_error *err);
     /* Lets the next owner in at once. */
     int (*lease_release)(void *ctx, const char *owner, int64_t epoch, struct ph_error *err);
     /* Clears settled events past their retention; NULL when the driver has nothing to clear. */

@@ -1,5 +1,6 @@
 /*
- * Puts typed values into the text of a statement that cannot take parameters. See pg_bind.h for why this is safe.
+ * Puts typed values into the text of a statement that cannot take parameters. See pg_bind.h for why
+ * this is safe.
  */
 #include "db/pg_bind.h"
 
@@ -33,7 +34,8 @@ static void put_value(struct ph_buf *out, const struct ph_pg_bind *bind)
     }
 }
 
-static const struct ph_pg_bind *find(const struct ph_pg_bind *binds, size_t count, struct ph_str name)
+static const struct ph_pg_bind *find(const struct ph_pg_bind *binds, size_t count,
+                                     struct ph_str name)
 {
     for (size_t i = 0; i < count; i++) {
         if (ph_str_is(name, binds[i].name)) {

@@ -1,6 +1,7 @@
 /*
- * COPY takes no parameters. The few statements that need values inside COPY get them here, and nowhere else: a value can only be
- * an integer, a snapshot that was parsed, or a list of transaction ids, so that what is put into the text consists of digits,
+ * COPY takes no parameters. The few statements that need values inside COPY get them here, and
+ * nowhere else: a value can only be an integer, a snapshot that was parsed, or a list of
+ * transaction ids, so that what is put into the text consists of digits,
  * ':', ',' and '-' by construction. The .sql file writes :name or :'name', as psql does.
  */
 #ifndef PH_DB_PG_BIND_H
@@ -21,6 +22,7 @@ struct ph_pg_bind {
 };
 
 /* Writes sql with every :name replaced. PH_E_SOFTWARE names one that has no value; PH_E_NOMEM. */
-int ph_pg_bind(struct ph_buf *out, const char *sql, const struct ph_pg_bind *binds, size_t count, struct ph_error *err) PH_MUST_CHECK;
+int ph_pg_bind(struct ph_buf *out, const char *sql, const struct ph_pg_bind *binds, size_t count,
+               struct ph_error *err) PH_MUST_CHECK;
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * Parsing, writing and asking pg_snapshot texts. A source splits what it read between two ticks by asking each tick's snapshot
- * whether it sees the row's transaction; the answer must be the server's own (pg_visible_in_snapshot).
- * The text may come from a table that others can write: every number is checked before it is used.
+ * Parsing, writing and asking pg_snapshot texts. A source splits what it read between two ticks by
+ * asking each tick's snapshot whether it sees the row's transaction; the answer must be the
+ * server's own (pg_visible_in_snapshot). The text may come from a table that others can write:
+ * every number is checked before it is used.
  */
 #include "db/pg_snapshot.h"
 
@@ -35,7 +36,8 @@ static size_t count_commas(struct ph_str s)
     return n;
 }
 
-static bool parse_xip(struct ph_str s, uint64_t *xip, size_t count, const struct ph_pg_snapshot *bounds)
+static bool parse_xip(struct ph_str s, uint64_t *xip, size_t count,
+                      const struct ph_pg_snapshot *bounds)
 {
     for (size_t i = 0; i < count; i++) {
         uint64_t xid;
@@ -62,15 +64,18 @@ int ph_pg_snapshot_parse(struct ph_str text, struct ph_arena *arena, struct ph_p
     if (rest.len > 0) {
         size_t count = count_commas(rest) + 1;
         if (count > PH_PG_XIP_MAX) {
-            return ph_fail(err, PH_E_DATA, "pg_snapshot lists %zu open transactions, at most %d can be", count,
+            return ph_fail(err, PH_E_DATA,
+                           "pg_snapshot lists %zu open transactions, at most %d can be", count,
                            PH_PG_XIP_MAX);
         }
         uint64_t *xip = ph_arena_alloc(arena, count * sizeof *xip);
         if (!xip) {
-            return ph_fail(err, PH_E_NOMEM, "no memory for a pg_snapshot of %zu open transactions", count);
+            return ph_fail(err, PH_E_NOMEM, "no memory for a pg_snapshot of %zu open transactions",
+                           count);
         }
         if (!parse_xip(rest, xip, count, &snapshot)) {
-            return ph_fail(err, PH_E_DATA, "not a pg_snapshot: its open transactions are out of order or bounds");
+            return ph_fail(err, PH_E_DATA,
+                           "not a pg_snapshot: its open transactions are out of order or bounds");
         }
         snapshot.xip = xip;
         snapshot.xip_count = count;
@@ -116,7 +121,8 @@ bool ph_pg_snapshot_sees(const struct ph_pg_snapshot *snapshot, uint64_t xid)
     return true;
 }
 
-/* outer sees no less than inner when each transaction that outer does not see, inner does not see either. */
+/* outer sees no less than inner when each transaction that outer does not see, inner does not see
+ * either. */
 bool ph_pg_snapshot_contains(const struct ph_pg_snapshot *outer, const struct ph_pg_snapshot *inner)
 {
     assert(outer && inner);

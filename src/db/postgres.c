@@ -1,7 +1,8 @@
 /*
- * libpq with a time limit on every wait. All statements go out asynchronously; waiting is one poll() on the socket and on the
- * stop wish, so that neither a dead network nor a slow statement holds a thread longer than it was told.
- * Promise: errors carry the server's primary message and SQLSTATE but never its DETAIL (which quotes row values).
+ * libpq with a time limit on every wait. All statements go out asynchronously; waiting is one
+ * poll() on the socket and on the stop wish, so that neither a dead network nor a slow statement
+ * holds a thread longer than it was told. Promise: errors carry the server's primary message and
+ * SQLSTATE but never its DETAIL (which quotes row values).
  */
 #include "db/postgres.h"
 
@@ -28,8 +29,7 @@ static const struct code_row codes[] = {
     {"42883", PH_E_CONFIG},      /* no such function */
     {"42", PH_E_SOFTWARE},       /* our statement is wrong */
     {"25006", PH_E_UNAVAILABLE}, /* read-only: a standby, or a switch-over under way */
-    {"22", PH_E_DATA},
-    {"23", PH_E_DATA},
+    {"22", PH_E_DATA},           {"23", PH_E_DATA},
     {"40", PH_E_UNAVAILABLE}, /* serialisation, deadlock */
     {"53", PH_E_UNAVAILABLE}, /* resources */
     {"55", PH_E_UNAVAILABLE}, /* lock not available, object in use */
@@ -65,9 +65,9 @@ int ph_pg_fail_result(const PGresult *res, struct ph_error *err)
     if (!primary || *primary == '\0') {
         primary = "the server answered out of order";
     }
-    return ph_fail(err, ph_pg_code(state), "PostgreSQL: %.*s%s%s%s%.*s", first_line(primary), primary,
-                   state ? " (SQLSTATE " : "", state ? state : "", state ? ")" : "", hint ? first_line(hint) + 2 : 0,
-                   hint ? "; " : "");
+    return ph_fail(err, ph_pg_code(state), "PostgreSQL: %.*s%s%s%s%s%.*s", first_line(primary),
+                   primary, state ? " (SQLSTATE " : "", state ? state : "", state ? ")" : "",
+                   hint ? "; " : "", first_line(hint), hint ? hint : "");
 }
 
 int ph_pg_fail_conn(struct ph_pg *pg, struct ph_error *err)
@@ -96,8 +96,9 @@ static int wait_socket(struct ph_pg *pg, short events, int64_t deadline_us, stru
 {
     for (;;) {
         bool stopping = pg->stop && ph_stop_wanted(pg->stop);
-        struct pollfd fds[2] = {{.fd = PQsocket(pg->conn), .events = events},
-                                {.fd = pg->stop && !stopping ? pg->stop->fd : -1, .events = POLLIN}};
+        struct pollfd fds[2] = {
+            {.fd = PQsocket(pg->conn), .events = events},
+            {.fd = pg->stop && !stopping ? pg->stop->fd : -1, .events = POLLIN}};
         if (fds[0].fd < 0) {
             return ph_pg_fail_conn(pg, err);
         }
@@ -113,43 +114,68 @@ static int wait_socket(struct ph_pg *pg, short events, int64_t deadline_us, stru
     }
 }
 
-static int connect_fail(PGconn *conn, struct ph_error *err)
+/* libpq gives no SQLSTATE for a failed connection: what a person must mend is told by its words. */
+static int connect_code(const char *text)
 {
-    const char *text = PQerrorMessage(conn);
-    /* libpq gives no SQLSTATE for a failed connection: what a person must mend is told by its words */
-    static const char *const permanent[] = {"password authentication failed", "no password supplied", "no pg_hba.conf entry",
-                                            "does not exist", "invalid connection option", "invalid port number",
-                                            "missing \"=\"", "definition of service", "invalid URI", "invalid sslmode"};
-    int code = PH_E_UNAVAILABLE;
+    static const char *const permanent[] = {"authentication failed",   "no password supplied",
+                                            "no pg_hba.conf entry",    "does not exist",
+                                            "not permitted to log in", "permission denied for"};
+    static const char *const passing[] = {"connection to server", "could not translate host name",
+                                          "could not create socket", "out of memory"};
+    int code = PH_E_CONFIG; /* not even tried: the string itself is wrong */
+    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++) {
+        code = strstr(text, passing[i]) ? PH_E_UNAVAILABLE : code;
+    }
     for (size_t i = 0; i < sizeof permanent / sizeof *permanent; i++) {
-        if (text && strstr(text, permanent[i])) {
-            code = PH_E_CONFIG;
-        }
+        code = strstr(text, permanent[i]) ? PH_E_CONFIG : code;
     }
-    if (text && strstr(text, "No such file or directory")) {
-        code = PH_E_UNAVAILABLE;
-    }
-    return ph_fail(err, code, "cannot connect to PostgreSQL: %.*s", first_line(text), text ? text : "no memory");
+    return strstr(text, "No such file or directory") ? PH_E_UNAVAILABLE : code;
 }
 
-static int connect_wait(struct ph_pg *pg, struct ph_error *err)
+/* Whether libpq would take the text apart, and cannot. */
+static bool unreadable(const char *conninfo)
+{
+    if (!strchr(conninfo, '=') && !strstr(conninfo, "://")) {
+        return false; /* the name of a database */
+    }
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+    PQconninfoFree(options);
+    return !options;
+}
+
+static int connect_fail(PGconn *conn, const char *conninfo, struct ph_error *err)
+{
+    const char *text = PQerrorMessage(conn);
+    if (text && unreadable(conninfo)) { /* what is quoted may be a piece of the password */
+        const char *last = strrchr(text, '"');
+        const char *rest = last ? last + 1 : "";
+        return ph_fail(err, PH_E_CONFIG, "cannot connect to PostgreSQL: %.*s%s%.*s",
+                       (int)strcspn(text, "\"\n"), text, last ? "\"...\"" : "", first_line(rest),
+                       rest);
+    }
+    return ph_fail(err, connect_code(text ? text : ""), "cannot connect to PostgreSQL: %.*s",
+                   first_line(text), text ? text : "no memory");
+}
+
+static int connect_wait(struct ph_pg *pg, const char *conninfo, struct ph_error *err)
 {
     int64_t deadline_us = ph_clock_mono_us() + pg->timeout_ms * 1000;
     PostgresPollingStatusType state = PGRES_POLLING_WRITING;
     while (state != PGRES_POLLING_OK) {
         if (state == PGRES_POLLING_FAILED || PQstatus(pg->conn) == CONNECTION_BAD) {
-            return connect_fail(pg->conn, err);
+            return connect_fail(pg->conn, conninfo, err);
         }
-        int ready = wait_socket(pg, state == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline_us, err);
+        int ready =
+            wait_socket(pg, state == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline_us, err);
         if (ready < 0) {
             return ready;
+        }
+        if (pg->stop && ph_stop_wanted(pg->stop)) {
+            return ph_fail(err, PH_E_STOPPED, "asked to stop while connecting");
         }
         if (ready == 0) {
             return ph_fail(err, PH_E_UNAVAILABLE, "cannot connect to PostgreSQL within %lld s",
                            (long long)(pg->timeout_ms / 1000));
-        }
-        if (pg->stop && ph_stop_wanted(pg->stop)) {
-            return ph_fail(err, PH_E_STOPPED, "asked to stop while connecting");
         }
         state = PQconnectPoll(pg->conn);
     }
@@ -162,21 +188,30 @@ static void drop_notice(void *arg, const PGresult *res)
     (void)res;
 }
 
-int ph_pg_open(struct ph_pg *pg, const char *conninfo, const char *name, struct ph_stop *stop, struct ph_error *err)
+int ph_pg_open(struct ph_pg *pg, const char *conninfo, const char *name, struct ph_stop *stop,
+               struct ph_error *err)
 {
     assert(pg && conninfo && name);
     char app[64];
     (void)snprintf(app, sizeof app, "posthorn %s", name);
-    /* keep-alives and the user time-out end a half-open connection; what the caller's string says wins */
-    const char *const keys[] = {"fallback_application_name", "keepalives_idle", "keepalives_interval", "keepalives_count",
-                                "tcp_user_timeout", "client_encoding", "dbname", NULL};
+    /* keep-alives and the user time-out end a half-open connection; what the caller's string says
+     * wins */
+    const char *const keys[] = {"fallback_application_name",
+                                "keepalives_idle",
+                                "keepalives_interval",
+                                "keepalives_count",
+                                "tcp_user_timeout",
+                                "client_encoding",
+                                "dbname",
+                                NULL};
     const char *const values[] = {app, "10", "5", "3", "30000", "UTF8", conninfo, NULL};
     *pg = (struct ph_pg){.timeout_ms = PH_PG_CONNECT_TIMEOUT_MS, .stop = stop};
+    pg->stop_deadline_us = 1; /* a stop ends a connect at once */
     pg->conn = PQconnectStartParams(keys, values, 1);
     if (!pg->conn) {
         return ph_fail(err, PH_E_NOMEM, "no memory for a PostgreSQL connection");
     }
-    int rc = connect_wait(pg, err);
+    int rc = connect_wait(pg, conninfo, err);
     if (rc == 0 && PQsetnonblocking(pg->conn, 1) != 0) {
         rc = ph_pg_fail_conn(pg, err);
     }
@@ -186,6 +221,7 @@ int ph_pg_open(struct ph_pg *pg, const char *conninfo, const char *name, struct 
     }
     (void)PQsetNoticeReceiver(pg->conn, drop_notice, NULL);
     pg->timeout_ms = PH_PG_TIMEOUT_MS;
+    pg->stop_deadline_us = 0;
     return 0;
 }
 
@@ -195,7 +231,8 @@ void ph_pg_close(struct ph_pg *pg)
     *pg = (struct ph_pg){0};
 }
 
-/* Pushes out what libpq still holds. Statements are small: the wait is short unless the peer is gone. */
+/* Pushes out what libpq still holds. Statements are small: the wait is short unless the peer is
+ * gone. */
 static int flush(struct ph_pg *pg, struct ph_error *err)
 {
     int64_t deadline_us = ph_clock_mono_us() + pg->timeout_ms * 1000;
@@ -206,7 +243,8 @@ static int flush(struct ph_pg *pg, struct ph_error *err)
             return ready;
         }
         if (ready == 0) {
-            return ph_fail(err, PH_E_UNAVAILABLE, "PostgreSQL takes nothing for %lld s", (long long)(pg->timeout_ms / 1000));
+            return ph_fail(err, PH_E_UNAVAILABLE, "PostgreSQL takes nothing for %lld s",
+                           (long long)(pg->timeout_ms / 1000));
         }
         if (PQconsumeInput(pg->conn) == 0) {
             return ph_pg_fail_conn(pg, err);
@@ -215,7 +253,8 @@ static int flush(struct ph_pg *pg, struct ph_error *err)
     return left < 0 ? ph_pg_fail_conn(pg, err) : 0;
 }
 
-int ph_pg_send(struct ph_pg *pg, const char *sql, int count, const char *const *params, struct ph_error *err)
+int ph_pg_send(struct ph_pg *pg, const char *sql, int count, const char *const *params,
+               struct ph_error *err)
 {
     if (PQsendQueryParams(pg->conn, sql, count, NULL, params, NULL, NULL, 0) == 0) {
         return ph_pg_fail_conn(pg, err);
@@ -272,7 +311,8 @@ static int next_result(struct ph_pg *pg, PGresult **ret, struct ph_error *err)
         return ready;
     }
     if (ready == 0) {
-        return ph_fail(err, PH_E_UNAVAILABLE, "PostgreSQL gave no answer for %lld s", (long long)(pg->timeout_ms / 1000));
+        return ph_fail(err, PH_E_UNAVAILABLE, "PostgreSQL gave no answer for %lld s",
+                       (long long)(pg->timeout_ms / 1000));
     }
     *ret = PQgetResult(pg->conn);
     return 0;
@@ -343,12 +383,14 @@ static int collect(struct ph_pg *pg, PGresult **ret, struct ph_error *err)
             kept = res;
             continue;
         }
+        bool copy =
+            status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
         if (status != PGRES_COMMAND_OK && failed == 0) {
-            failed = ph_pg_fail_result(res, err);
+            failed = copy ? ph_fail(err, PH_E_SOFTWARE, "COPY where a statement was expected")
+                          : ph_pg_fail_result(res, err);
         }
         PQclear(res);
-        if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
-            failed = failed ? failed : ph_fail(err, PH_E_SOFTWARE, "COPY where a statement was expected");
+        if (copy) {
             break;
         }
     }
@@ -360,7 +402,8 @@ static int collect(struct ph_pg *pg, PGresult **ret, struct ph_error *err)
     return 0;
 }
 
-int ph_pg_query(struct ph_pg *pg, const char *sql, int count, const char *const *params, PGresult **ret, struct ph_error *err)
+int ph_pg_query(struct ph_pg *pg, const char *sql, int count, const char *const *params,
+                PGresult **ret, struct ph_error *err)
 {
     int rc = ph_pg_send(pg, sql, count, params, err);
     return rc < 0 ? rc : collect(pg, ret, err);
@@ -394,7 +437,8 @@ bool ph_pg_has_password(const char *conninfo)
     bool found = false;
     PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
     for (PQconninfoOption *o = options; o && o->keyword; o++) {
-        found = found || (o->val && (strcmp(o->keyword, "password") == 0 || strcmp(o->keyword, "sslpassword") == 0));
+        found = found || (o->val && (strcmp(o->keyword, "password") == 0 ||
+                                     strcmp(o->keyword, "sslpassword") == 0));
     }
     PQconninfoFree(options);
     return found;

@@ -1,7 +1,8 @@
 /*
- * The PostgreSQL source: the outbox table as a log, read between ticks. This file opens it (refusing what would break a promise),
- * keeps the pipeline's checkpoint, and ends with the driver.
- * Promise: a checkpoint is written only under the epoch of the lease; nothing is read from a database that the log was not made in.
+ * The PostgreSQL source: the outbox table as a log, read between ticks. This file opens it
+ * (refusing what would break a promise), keeps the pipeline's checkpoint, and ends with the driver.
+ * Promise: a checkpoint is written only under the epoch of the lease; nothing is read from a
+ * database that the log was not made in.
  */
 #include "source/postgres.h"
 
@@ -15,9 +16,12 @@
 #define AT(member) offsetof(struct ph_pg_source_config, member)
 
 const struct ph_option ph_pg_source_options[] = {
-    {"poll_min", PH_OPT_DURATION, AT(poll_min_ms), "1ms", 1, 60000, NULL, "shortest time between two looks at the log"},
-    {"poll_max", PH_OPT_DURATION, AT(poll_max_ms), "50ms", 1, 60000, NULL, "longest time between two looks at an idle log"},
-    {"tick_min", PH_OPT_DURATION, AT(tick_min_ms), "5ms", 1, 60000, NULL, "shortest time between two ticks"},
+    {"poll_min", PH_OPT_DURATION, AT(poll_min_ms), "1ms", 1, 60000, NULL,
+     "shortest time between two looks at the log"},
+    {"poll_max", PH_OPT_DURATION, AT(poll_max_ms), "50ms", 1, 60000, NULL,
+     "longest time between two looks at an idle log"},
+    {"tick_min", PH_OPT_DURATION, AT(tick_min_ms), "5ms", 1, 60000, NULL,
+     "shortest time between two ticks"},
     {"tick_idle", PH_OPT_DURATION, AT(tick_idle_ms), "10s", 100, 3600000, NULL,
      "a tick this often without events, so that an idle pipeline holds no retention back"},
     {"retention", PH_OPT_DURATION, AT(retention_ms), "7d", 1000, 3650LL * 86400000, NULL,
@@ -49,10 +53,13 @@ static int refuse_identity(const PGresult *res, struct ph_error *err)
 {
     if (is(res, ID_RECOVERY, "t")) {
         return ph_fail(err, PH_E_UNAVAILABLE,
-                       "this PostgreSQL server is a standby: its snapshots do not show open transactions; connect to the primary");
+                       "this PostgreSQL server is a standby: its snapshots do not show open "
+                       "transactions; connect to the primary");
     }
     if (ph_pg_i64(res, 0, ID_SCHEMA) > PH_PG_SCHEMA_VERSION) {
-        return ph_fail(err, PH_E_CONFIG, "the schema posthorn has version %lld, this program knows version %d: use a newer posthorn",
+        return ph_fail(err, PH_E_CONFIG,
+                       "the schema posthorn has version %lld, this program knows version %d: use a "
+                       "newer posthorn",
                        (long long)ph_pg_i64(res, 0, ID_SCHEMA), PH_PG_SCHEMA_VERSION);
     }
     if (ph_pg_i64(res, 0, ID_SERVER_VERSION) < 140000) {
@@ -62,16 +69,20 @@ static int refuse_identity(const PGresult *res, struct ph_error *err)
     if (!is(res, ID_ENCODING, "UTF8")) {
         return ph_fail(err, PH_E_CONFIG, "the database's encoding must be UTF8");
     }
-    if (!is(res, ID_OWN_SYSTEM, PQgetvalue(res, 0, ID_SYSTEM)) || !is(res, ID_OWN_DATABASE, PQgetvalue(res, 0, ID_DATABASE))) {
+    if (!is(res, ID_OWN_SYSTEM, PQgetvalue(res, 0, ID_SYSTEM)) ||
+        !is(res, ID_OWN_DATABASE, PQgetvalue(res, 0, ID_DATABASE))) {
         return ph_fail(err, PH_E_DIVERGED,
-                       "the log was made in another database (system %s, database %s; this is system %s, database %s): after a dump and "
-                       "restore its transaction ids mean nothing; settle it where it was made, or drop schema posthorn and run posthorn init",
-                       PQgetvalue(res, 0, ID_OWN_SYSTEM), PQgetvalue(res, 0, ID_OWN_DATABASE), PQgetvalue(res, 0, ID_SYSTEM),
-                       PQgetvalue(res, 0, ID_DATABASE));
+                       "the log was made in another database (system %s, database %s; this is "
+                       "system %s, database %s): after a dump and "
+                       "restore its transaction ids mean nothing; settle it where it was made, or "
+                       "drop schema posthorn and run posthorn init",
+                       PQgetvalue(res, 0, ID_OWN_SYSTEM), PQgetvalue(res, 0, ID_OWN_DATABASE),
+                       PQgetvalue(res, 0, ID_SYSTEM), PQgetvalue(res, 0, ID_DATABASE));
     }
     if (ph_pg_i64(res, 0, ID_FUTURE_ROWS) > 0) {
         return ph_fail(err, PH_E_DIVERGED,
-                       "%s events in posthorn.outbox have transaction ids beyond the present: they were restored from elsewhere, and would be "
+                       "%s events in posthorn.outbox have transaction ids beyond the present: they "
+                       "were restored from elsewhere, and would be "
                        "read in the wrong order or not at all",
                        PQgetvalue(res, 0, ID_FUTURE_ROWS));
     }
@@ -82,8 +93,11 @@ static int refuse_identity(const PGresult *res, struct ph_error *err)
 static int no_schema(const PGresult *res, struct ph_error *err, int rc)
 {
     (void)res;
-    if (strstr(err->text, "SQLSTATE 3F000") || strstr(err->text, "SQLSTATE 42P01") || strstr(err->text, "SQLSTATE 42883")) {
-        return ph_fail(err, PH_E_CONFIG, "the database has no schema posthorn, or not all of it: run posthorn init DB-URI");
+    if (strstr(err->text, "SQLSTATE 3F000") || strstr(err->text, "SQLSTATE 42P01") ||
+        strstr(err->text, "SQLSTATE 42883")) {
+        return ph_fail(
+            err, PH_E_CONFIG,
+            "the database has no schema posthorn, or not all of it: run posthorn init DB-URI");
     }
     return rc;
 }
@@ -123,11 +137,13 @@ static void source_close(void *ctx)
     ph_mem_free(s);
 }
 
-/* Bounds of what the reader keeps about ticks: far above 256 ticks of a server with thousands of open transactions. */
+/* Bounds of what the reader keeps about ticks: far above 256 ticks of a server with thousands of
+ * open transactions. */
 #define TEXT_MAX  ((size_t)16 << 20)
 #define TICKS_MAX ((size_t)256 << 20)
 
-static struct ph_pg_source *new_source(const struct ph_source_env *env, const struct ph_pg_source_config *config)
+static struct ph_pg_source *new_source(const struct ph_source_env *env,
+                                       const struct ph_pg_source_config *config)
 {
     struct ph_pg_source *s = ph_mem_zero(1, sizeof *s);
     if (!s) {
@@ -152,7 +168,8 @@ static struct ph_pg_source *new_source(const struct ph_source_env *env, const st
     return s;
 }
 
-static int source_open(const struct ph_source_env *env, const void *config, void **ret_ctx, struct ph_error *err)
+static int source_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
+                       struct ph_error *err)
 {
     struct ph_pg_source *s = new_source(env, config);
     if (!s) {
@@ -211,7 +228,9 @@ static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, stru
         return rc;
     }
     if (ph_pg_i64(res, 0, 6) > epoch) {
-        return ph_fail(err, PH_E_FENCED, "the checkpoint of pipeline %s belongs to a newer instance", s->env->pipeline);
+        return ph_fail(err, PH_E_FENCED,
+                       "the checkpoint of pipeline %s belongs to a newer instance",
+                       s->env->pipeline);
     }
     ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
     *ret = (struct ph_checkpoint){
@@ -270,7 +289,8 @@ static int tick_now(struct ph_pg_source *s, struct ph_checkpoint *ret, struct ph
     return 0;
 }
 
-static int tick_before(struct ph_pg_source *s, int64_t time_us, struct ph_checkpoint *ret, struct ph_error *err)
+static int tick_before(struct ph_pg_source *s, int64_t time_us, struct ph_checkpoint *ret,
+                       struct ph_error *err)
 {
     char us[24];
     (void)snprintf(us, sizeof us, "%lld", (long long)time_us);
@@ -284,11 +304,13 @@ static int tick_before(struct ph_pg_source *s, int64_t time_us, struct ph_checkp
     return rc;
 }
 
-static int source_begin(void *ctx, const struct ph_start *start, struct ph_checkpoint *ret, struct ph_error *err)
+static int source_begin(void *ctx, const struct ph_start *start, struct ph_checkpoint *ret,
+                        struct ph_error *err)
 {
     struct ph_pg_source *s = ctx;
     ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
-    *ret = (struct ph_checkpoint){.timeline = s->timeline, .snapshot = keep(s, PH_PG_SNAPSHOT_EMPTY)};
+    *ret =
+        (struct ph_checkpoint){.timeline = s->timeline, .snapshot = keep(s, PH_PG_SNAPSHOT_EMPTY)};
     int rc = 0;
     switch (start->kind) {
     case PH_START_EARLIEST:
@@ -351,7 +373,8 @@ static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_er
     if (!snapshot || !base || !start) {
         return ph_fail(err, PH_E_NOMEM, "no memory for a checkpoint");
     }
-    const char *const params[] = {s->env->pipeline, shard, tick, position, snapshot, base, start, timeline, epoch};
+    const char *const params[] = {s->env->pipeline, shard, tick, position, snapshot, base, start,
+                                  timeline,         epoch};
     int rc = ph_pg_send(&s->book, ph_sql_postgres_q_checkpoint_save, 9, params, err);
     if (rc < 0) {
         return rc;
@@ -380,7 +403,9 @@ static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
         return ph_pg_fail_result(res, err);
     }
     if (PQntuples(res) == 0) {
-        return ph_fail(err, PH_E_FENCED, "the checkpoint of pipeline %s belongs to a newer instance", s->env->pipeline);
+        return ph_fail(err, PH_E_FENCED,
+                       "the checkpoint of pipeline %s belongs to a newer instance",
+                       s->env->pipeline);
     }
     return 1;
 }
@@ -402,7 +427,8 @@ static int next_event(struct ph_pg_source *s, struct ph_batch *batch, struct ph_
         } else if (source_at_end(s)) {
             return 0;
         } else if (ph_clock_mono_us() > deadline_us) {
-            return ph_fail(err, PH_E_UNAVAILABLE, "the next event could not be read within %d s", PH_PG_TIMEOUT_MS / 1000);
+            return ph_fail(err, PH_E_UNAVAILABLE, "the next event could not be read within %d s",
+                           PH_PG_TIMEOUT_MS / 1000);
         } else if (s->state != PH_PG_REST) {
             rc = ph_pg_wait_input(&s->read, 100, err);
             if (rc < 0) {
@@ -425,21 +451,24 @@ static int record_skip(struct ph_pg_source *s, struct ph_position at, struct ph_
 }
 
 /* Whether at is the next event; if so, the checkpoint behind it. */
-static int skip_in(struct ph_pg_source *s, struct ph_batch *batch, struct ph_position at, struct ph_checkpoint *ret,
-                   struct ph_error *err)
+static int skip_in(struct ph_pg_source *s, struct ph_batch *batch, struct ph_position at,
+                   struct ph_checkpoint *ret, struct ph_error *err)
 {
     int rc = next_event(s, batch, err);
     if (rc < 0) {
         return rc;
     }
     if (rc == 0) {
-        return ph_fail(err, PH_E_CONFIG, "start=after: pipeline %s has no event left to skip", s->env->pipeline);
+        return ph_fail(err, PH_E_CONFIG, "start=after: pipeline %s has no event left to skip",
+                       s->env->pipeline);
     }
     const struct ph_event *event = &batch->events[0];
     if (ph_position_cmp(ph_event_at(event), at) != 0) {
-        return ph_fail(err, PH_E_CONFIG, "start=after:%lld-%lld is not the next event of pipeline %s, which is %lld-%lld: nothing was skipped",
-                       (long long)at.tick, (long long)at.position, s->env->pipeline, (long long)event->span->tick,
-                       (long long)event->position);
+        return ph_fail(err, PH_E_CONFIG,
+                       "start=after:%lld-%lld is not the next event of pipeline %s, which is "
+                       "%lld-%lld: nothing was skipped",
+                       (long long)at.tick, (long long)at.position, s->env->pipeline,
+                       (long long)event->span->tick, (long long)event->position);
     }
     rc = record_skip(s, at, err);
     if (rc < 0) {
@@ -448,16 +477,18 @@ static int skip_in(struct ph_pg_source *s, struct ph_batch *batch, struct ph_pos
     ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
     ret->at = at;
     ret->timeline = s->timeline;
-    ret->snapshot = (struct ph_str){ph_arena_copy(&s->text, event->span->snapshot.ptr, event->span->snapshot.len),
-                                    event->span->snapshot.len};
-    ret->base_snapshot = (struct ph_str){ph_arena_copy(&s->text, event->span->base_snapshot.ptr, event->span->base_snapshot.len),
-                                         event->span->base_snapshot.len};
+    ret->snapshot = (struct ph_str){
+        ph_arena_copy(&s->text, event->span->snapshot.ptr, event->span->snapshot.len),
+        event->span->snapshot.len};
+    ret->base_snapshot = (struct ph_str){
+        ph_arena_copy(&s->text, event->span->base_snapshot.ptr, event->span->base_snapshot.len),
+        event->span->base_snapshot.len};
     ret->start_snapshot = ret->snapshot; /* the caller knows it */
     return keep_check(ret, err);
 }
 
-static int source_skip(void *ctx, const struct ph_checkpoint *cp, struct ph_position at, struct ph_checkpoint *ret,
-                       struct ph_error *err)
+static int source_skip(void *ctx, const struct ph_checkpoint *cp, struct ph_position at,
+                       struct ph_checkpoint *ret, struct ph_error *err)
 {
     struct ph_pg_source *s = ctx;
     struct ph_batch *batch = ph_batch_new(s->env->batch_events, s->env->batch_bytes * 2);

@@ -1,6 +1,7 @@
 /*
- * Inside the PostgreSQL source: what its files share. postgres.c opens, checks identity and keeps the checkpoint; postgres_read.c
- * finds ticks and reads between them; postgres_row.c decodes rows; postgres_lease.c keeps the lease.
+ * Inside the PostgreSQL source: what its files share. postgres.c opens, checks identity and keeps
+ * the checkpoint; postgres_read.c finds ticks and reads between them; postgres_row.c decodes rows;
+ * postgres_lease.c keeps the lease.
  */
 #ifndef PH_SOURCE_POSTGRES_H
 #define PH_SOURCE_POSTGRES_H
@@ -15,7 +16,8 @@
 struct ph_pg_source_config {
     int64_t poll_min_ms, poll_max_ms; /* between two looks at an idle log */
     int64_t tick_min_ms;              /* between two ticks of ours */
-    int64_t tick_idle_ms;             /* a tick without an event, so that an idle reader holds no retention back */
+    int64_t
+        tick_idle_ms; /* a tick without an event, so that an idle reader holds no retention back */
     int64_t retention_ms;
 };
 
@@ -53,21 +55,22 @@ struct ph_pg_source {
     struct ph_pg_source_config config;
     struct ph_pg read, book; /* reading; storing checkpoints beside it */
     int timeline;
-    struct ph_buf sql;          /* the statement being put together */
-    struct ph_arena text;       /* texts that load, begin and skip return */
+    struct ph_buf sql;    /* the statement being put together */
+    struct ph_arena text; /* texts that load, begin and skip return */
     bool settle_under_way;
 
     enum ph_pg_state state;
-    PGresult *answer;           /* the last result with rows of the statement under way */
-    int64_t asked_us;           /* when it was sent, or when something last arrived for it */
-    bool in_copy, copy_begun;   /* rows are arriving; the header before the first has been seen */
+    PGresult *answer;         /* the last result with rows of the statement under way */
+    int64_t asked_us;         /* when it was sent, or when something last arrived for it */
+    bool in_copy, copy_begun; /* rows are arriving; the header before the first has been seen */
     int64_t due_us;
-    int64_t rest_ms;            /* present interval between looks */
-    int64_t last_tick_us;       /* when we last learned of a tick */
-    bool want_tick;             /* a row waits for the next tick */
-    bool end_seen;              /* the last look found nothing */
+    int64_t rest_ms;      /* present interval between looks */
+    int64_t last_tick_us; /* when we last learned of a tick */
+    bool want_tick;       /* a row waits for the next tick */
+    bool end_seen;        /* the last look found nothing */
 
-    /* ticks[head..count) are not read yet; prev is the one before them. All lie in ticks_arena[ticks_side]. */
+    /* ticks[head..count) are not read yet; prev is the one before them. All lie in
+     * ticks_arena[ticks_side]. */
     struct ph_arena ticks_arena[2];
     int ticks_side;
     struct ph_pg_tick prev;
@@ -81,33 +84,38 @@ struct ph_pg_source {
     struct ph_arena seen_arena[2];
     int seen_side;
 
-    size_t group;               /* ticks in the statement under way, or read last */
-    size_t group_next;          /* how many to try next */
-    int64_t page_last;          /* greatest position of the large tick; 0 = it is not known yet */
-    int64_t limit;              /* rows asked for */
-    int64_t row_bytes;          /* what a row took of late, for the next limit */
-    bool overflow;              /* the group has more than a batch can hold */
-    struct ph_pg_row *rows;     /* room for batch_events + 1 */
+    size_t group;           /* ticks in the statement under way, or read last */
+    size_t group_next;      /* how many to try next */
+    int64_t page_last;      /* greatest position of the large tick; 0 = it is not known yet */
+    int64_t limit;          /* rows asked for */
+    int64_t row_bytes;      /* what a row took of late, for the next limit */
+    bool overflow;          /* the group has more than a batch can hold */
+    struct ph_pg_row *rows; /* room for batch_events + 1 */
     size_t row_count;
     size_t rows_bytes;
 };
 
 /* Puts the reader behind cp. */
-int ph_pg_read_seek(struct ph_pg_source *s, const struct ph_checkpoint *cp, struct ph_error *err) PH_MUST_CHECK;
+int ph_pg_read_seek(struct ph_pg_source *s, const struct ph_checkpoint *cp,
+                    struct ph_error *err) PH_MUST_CHECK;
 /* The driver's fetch. */
-int ph_pg_read_fetch(struct ph_pg_source *s, struct ph_batch *batch, struct ph_error *err) PH_MUST_CHECK;
+int ph_pg_read_fetch(struct ph_pg_source *s, struct ph_batch *batch,
+                     struct ph_error *err) PH_MUST_CHECK;
 
 /* Position and transaction of a raw row; false when it is not a row of ours. */
 bool ph_pg_row_peek(const char *bytes, size_t len, uint64_t *xid, int64_t *position) PH_MUST_CHECK;
 /* Decodes a row (in the batch's arena) into event. PH_E_DATA when it is malformed. */
-int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, struct ph_error *err) PH_MUST_CHECK;
+int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event,
+                     struct ph_error *err) PH_MUST_CHECK;
 /* Strips the header that precedes the first row of a binary COPY: the bytes left, or -1. */
 int ph_pg_row_skip_header(const char **bytes, size_t *len);
 
-int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx, struct ph_error *err);
-int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch, struct ph_error *err);
-int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms, const char *last_error,
+int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
+                     struct ph_error *err);
+int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
                       struct ph_error *err);
+int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
+                      const char *last_error, struct ph_error *err);
 int ph_pg_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err);
 int ph_pg_maintain(void *ctx, struct ph_error *err);
 void ph_pg_lease_close(void *ctx);

@@ -1,6 +1,7 @@
 /*
- * From raw rows to a batch: which tick sees a row first, the order (tick, position), and the checkpoint at the batch's end.
- * A tick's visible set contains the one before it, so the first tick of the group that sees a transaction is found by halving.
+ * From raw rows to a batch: which tick sees a row first, the order (tick, position), and the
+ * checkpoint at the batch's end. A tick's visible set contains the one before it, so the first tick
+ * of the group that sees a transaction is found by halving.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -57,7 +58,8 @@ static struct ph_str copy_text(struct ph_arena *arena, struct ph_str text)
     return (struct ph_str){ph_arena_copy(arena, text.ptr, text.len), text.len};
 }
 
-static const struct ph_tick_span *new_span(struct ph_pg_source *s, struct ph_batch *batch, uint32_t tick_index)
+static const struct ph_tick_span *new_span(struct ph_pg_source *s, struct ph_batch *batch,
+                                           uint32_t tick_index)
 {
     const struct ph_pg_tick *tick = &s->ticks[s->ticks_head + tick_index];
     const struct ph_pg_tick *before = tick_index > 0 ? tick - 1 : &s->prev;
@@ -103,7 +105,9 @@ static int set_end(struct ph_pg_source *s, struct ph_batch *batch, bool whole, s
     const struct ph_event *event = batch->count > 0 ? &batch->events[batch->count - 1] : NULL;
     bool in_last = event && event->span->tick == last->tick;
     batch->end = (struct ph_checkpoint){
-        .at = {last->tick, in_last ? event->position : s->group == 1 ? s->after : 0},
+        .at = {last->tick, in_last         ? event->position
+                           : s->group == 1 ? s->after
+                                           : 0},
         .snapshot = copy_text(&batch->arena, last->text),
         .timeline = s->timeline,
     };
@@ -122,7 +126,8 @@ int ph_pg_batch_group(struct ph_pg_source *s, struct ph_batch *batch, struct ph_
     return rc < 0 ? rc : set_end(s, batch, true, err);
 }
 
-int ph_pg_batch_page(struct ph_pg_source *s, struct ph_batch *batch, bool whole, struct ph_error *err)
+int ph_pg_batch_page(struct ph_pg_source *s, struct ph_batch *batch, bool whole,
+                     struct ph_error *err)
 {
     for (size_t i = 1; i < s->row_count; i++) {
         if (s->rows[i].position <= s->rows[i - 1].position) {

@@ -1,7 +1,7 @@
 /*
- * The lease row of a PostgreSQL pipeline, on a connection of the keeper's own, and the clearing of settled buckets.
- * Promise: the server's clock alone judges expiry; the epoch only grows. A connection that fails is dropped and made anew at
- * the next call, so the keeper just calls again.
+ * The lease row of a PostgreSQL pipeline, on a connection of the keeper's own, and the clearing of
+ * settled buckets. Promise: the server's clock alone judges expiry; the epoch only grows. A
+ * connection that fails is dropped and made anew at the next call, so the keeper just calls again.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -29,8 +29,10 @@ static int connected(struct lease *l, struct ph_error *err)
     return rc;
 }
 
-/* One statement whose single answer row matters: 1 and its first column, 0 for no row, or an error (then reconnect). */
-static int ask(struct lease *l, const char *sql, int count, const char *const *params, int64_t *ret, struct ph_error *err)
+/* One statement whose single answer row matters: 1 and its first column, 0 for no row, or an error
+ * (then reconnect). */
+static int ask(struct lease *l, const char *sql, int count, const char *const *params, int64_t *ret,
+               struct ph_error *err)
 {
     int rc = connected(l, err);
     if (rc < 0) {
@@ -51,7 +53,8 @@ static int ask(struct lease *l, const char *sql, int count, const char *const *p
     return 1;
 }
 
-int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx, struct ph_error *err)
+int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
+                     struct ph_error *err)
 {
     const struct ph_pg_source_config *c = config;
     struct lease *l = ph_mem_zero(1, sizeof *l);
@@ -65,7 +68,8 @@ int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void *
     return 0;
 }
 
-int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch, struct ph_error *err)
+int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
+                      struct ph_error *err)
 {
     struct lease *l = ctx;
     char ms[24];
@@ -74,8 +78,8 @@ int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *r
     return ask(l, ph_sql_postgres_q_lease_claim, 4, params, ret_epoch, err);
 }
 
-int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms, const char *last_error,
-                      struct ph_error *err)
+int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
+                      const char *last_error, struct ph_error *err)
 {
     struct lease *l = ctx;
     char ms[24], number[24];
@@ -84,7 +88,8 @@ int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease
     const char *const params[] = {l->env->pipeline, l->shard, owner, number, ms, last_error};
     int rc = ask(l, ph_sql_postgres_q_lease_renew, 6, params, NULL, err);
     if (rc == 0) {
-        return ph_fail(err, PH_E_FENCED, "the lease of pipeline %s belongs to another instance now", l->env->pipeline);
+        return ph_fail(err, PH_E_FENCED, "the lease of pipeline %s belongs to another instance now",
+                       l->env->pipeline);
     }
     return rc < 0 ? rc : 0;
 }
@@ -108,7 +113,8 @@ int ph_pg_maintain(void *ctx, struct ph_error *err)
     }
     struct ph_buf sql;
     ph_buf_init(&sql, 4096);
-    const struct ph_pg_bind binds[] = {{.name = "retention_ms", .kind = PH_PG_BIND_I64, .i64 = l->retention_ms}};
+    const struct ph_pg_bind binds[] = {
+        {.name = "retention_ms", .kind = PH_PG_BIND_I64, .i64 = l->retention_ms}};
     rc = ph_pg_bind(&sql, ph_sql_postgres_q_maintain, binds, 1, err);
     if (rc == 0) {
         rc = ph_pg_script(&l->pg, ph_buf_text(&sql), NULL, err);

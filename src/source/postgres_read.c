@@ -1,10 +1,12 @@
 /*
- * Reading between two ticks. A straight little machine on one connection: probe, pending, tick or ticks, then rows of a group of
- * small ticks or pages of a large one. Each fetch moves it as far as it goes without waiting.
+ * Reading between two ticks. A straight little machine on one connection: probe, pending, tick or
+ * ticks, then rows of a group of small ticks or pages of a large one. Each fetch moves it as far as
+ * it goes without waiting.
  *
- * Promise: a tick is stored before its first row leaves; rows come out ordered by (tick, position), each once, the same for every
- * reader and every attempt, whatever the batch size. No snapshot is held while the sink is slow: a statement is sent only when there
- * is room for its rows, and its rows are taken as they come.
+ * Promise: a tick is stored before its first row leaves; rows come out ordered by (tick, position),
+ * each once, the same for every reader and every attempt, whatever the batch size. No snapshot is
+ * held while the sink is slow: a statement is sent only when there is room for its rows, and its
+ * rows are taken as they come.
  */
 #include "source/postgres_read.h"
 
@@ -77,8 +79,10 @@ static int ask_tick(struct ph_pg_source *s, struct ph_error *err)
     return asked(s, PH_PG_TICK, rc);
 }
 
-/* Those of before's open transactions that are over in now: only their rows can have become visible. */
-static void put_ended(struct ph_buf *buf, const struct ph_pg_snapshot *before, const struct ph_pg_snapshot *now)
+/* Those of before's open transactions that are over in now: only their rows can have become
+ * visible. */
+static void put_ended(struct ph_buf *buf, const struct ph_pg_snapshot *before,
+                      const struct ph_pg_snapshot *now)
 {
     ph_buf_putc(buf, '{');
     bool first = true;
@@ -94,7 +98,8 @@ static void put_ended(struct ph_buf *buf, const struct ph_pg_snapshot *before, c
     ph_buf_putc(buf, '}');
 }
 
-static int ask_pending(struct ph_pg_source *s, const struct ph_pg_snapshot *now, struct ph_error *err)
+static int ask_pending(struct ph_pg_source *s, const struct ph_pg_snapshot *now,
+                       struct ph_error *err)
 {
     char xmax[24];
     (void)snprintf(xmax, sizeof xmax, "%llu", (unsigned long long)s->seen.xmax);
@@ -118,13 +123,16 @@ static int64_t rows_max(const struct ph_pg_source *s)
 }
 
 /* Sends one of the reading statements for the ticks up to ticks[head + group - 1]. */
-static int ask_rows(struct ph_pg_source *s, enum ph_pg_state state, const char *sql, struct ph_error *err)
+static int ask_rows(struct ph_pg_source *s, enum ph_pg_state state, const char *sql,
+                    struct ph_error *err)
 {
     const struct ph_pg_snapshot *prev = &s->prev.snapshot;
     const struct ph_pg_snapshot *cur = &s->ticks[s->ticks_head + s->group - 1].snapshot;
-    PH_CLEANUP(ph_cleanup_mem) uint64_t *ended = ph_mem_alloc((prev->xip_count + 1) * sizeof *ended);
+    PH_CLEANUP(ph_cleanup_mem)
+    uint64_t *ended = ph_mem_alloc((prev->xip_count + 1) * sizeof *ended);
     if (!ended) {
-        return ph_fail(err, PH_E_NOMEM, "no memory for a list of %zu transactions", prev->xip_count);
+        return ph_fail(err, PH_E_NOMEM, "no memory for a list of %zu transactions",
+                       prev->xip_count);
     }
     size_t ended_count = 0;
     for (size_t i = 0; i < prev->xip_count; i++) {
@@ -262,7 +270,8 @@ static int on_pending(struct ph_pg_source *s, struct ph_error *err)
 }
 
 /* A tick whose text and list lie in the arena. */
-static int copy_tick(struct ph_arena *arena, int64_t number, struct ph_str text, struct ph_pg_tick *out, struct ph_error *err)
+static int copy_tick(struct ph_arena *arena, int64_t number, struct ph_str text,
+                     struct ph_pg_tick *out, struct ph_error *err)
 {
     char *copy = ph_arena_copy(arena, text.ptr, text.len);
     if (!copy) {
@@ -278,7 +287,8 @@ static int take_ticks(struct ph_pg_source *s, struct ph_error *err)
 {
     int count = s->answer ? PQntuples(s->answer) : 0;
     if (count == 0) {
-        s->ticks_listed = true; /* a tick under way elsewhere, or rolled back: do not ask again at once */
+        s->ticks_listed =
+            true; /* a tick under way elsewhere, or rolled back: do not ask again at once */
         return rest(s, 0);
     }
     assert(s->ticks_head == s->ticks_count && count <= PH_PG_TICKS_MAX);
@@ -382,7 +392,8 @@ static int cut(struct ph_pg_source *s, struct ph_error *err)
 }
 
 /* Keeps one row for the batch: 0, 1 when no further row may come in, or an error. */
-static int take_row(struct ph_pg_source *s, struct ph_batch *batch, const char *bytes, size_t len, struct ph_error *err)
+static int take_row(struct ph_pg_source *s, struct ph_batch *batch, const char *bytes, size_t len,
+                    struct ph_error *err)
 {
     if (!s->copy_begun) {
         s->copy_begun = true;
@@ -485,8 +496,8 @@ static int on_rows(struct ph_pg_source *s, struct ph_batch *batch, struct ph_err
 static int on_answer(struct ph_pg_source *s, struct ph_error *err)
 {
     static int (*const next[])(struct ph_pg_source *, struct ph_error *) = {
-        [PH_PG_PROBE] = on_probe,     [PH_PG_PENDING] = on_pending, [PH_PG_TICKS] = take_ticks,
-        [PH_PG_TICK] = take_ticks,    [PH_PG_BOUNDS] = on_bounds,
+        [PH_PG_PROBE] = on_probe,  [PH_PG_PENDING] = on_pending, [PH_PG_TICKS] = take_ticks,
+        [PH_PG_TICK] = take_ticks, [PH_PG_BOUNDS] = on_bounds,
     };
     int rc = collect(s, err);
     return rc == STEP_ON ? next[s->state](s, err) : rc;
@@ -504,7 +515,8 @@ int ph_pg_read_fetch(struct ph_pg_source *s, struct ph_batch *batch, struct ph_e
             rc = on_answer(s, err);
         }
         if (rc == STEP_WAIT) {
-            if (s->state != PH_PG_REST && ph_clock_mono_us() - s->asked_us > s->read.timeout_ms * 1000) {
+            if (s->state != PH_PG_REST &&
+                ph_clock_mono_us() - s->asked_us > s->read.timeout_ms * 1000) {
                 return ph_fail(err, PH_E_UNAVAILABLE, "PostgreSQL gave no answer for %lld s",
                                (long long)(s->read.timeout_ms / 1000));
             }

@@ -1,7 +1,8 @@
 /*
- * Rows of COPY ... TO STDOUT (FORMAT binary): decoding without copying. Every length is checked before it is used, since the
- * server is not trusted to be one.
- * Format: https://www.postgresql.org/docs/current/sql-copy.html (Binary Format); column order: q_read_group.sql, q_read_page.sql.
+ * Rows of COPY ... TO STDOUT (FORMAT binary): decoding without copying. Every length is checked
+ * before it is used, since the server is not trusted to be one. Format:
+ * https://www.postgresql.org/docs/current/sql-copy.html (Binary Format); column order:
+ * q_read_group.sql, q_read_page.sql.
  */
 #include <endian.h>
 
@@ -54,8 +55,9 @@ int ph_pg_row_skip_header(const char **bytes, size_t *len)
     if (*len < fixed || memcmp(*bytes, signature, sizeof signature) != 0) {
         return -1;
     }
+    uint32_t flags = get32(*bytes + sizeof signature);
     size_t extension = get32(*bytes + sizeof signature + 4);
-    if (extension > *len - fixed) {
+    if (flags > UINT16_MAX || extension > *len - fixed) { /* the upper flags change the rows */
         return -1;
     }
     *bytes += fixed + extension;
@@ -116,23 +118,27 @@ static bool jsonb_text(struct ph_str *s)
 int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, struct ph_error *err)
 {
     struct ph_str c[COL_COUNT];
-    if (!split(bytes, len, c) || c[COL_XID].len != 8 || c[COL_POSITION].len != 8 || c[COL_CREATED_AT].len != 8 ||
-        c[COL_EVENT_ID].len != sizeof event->id.bytes || !c[COL_AGGREGATE_TYPE].ptr || !c[COL_AGGREGATE_ID].ptr ||
-        !c[COL_EVENT_TYPE].ptr || !jsonb_text(&c[COL_HEADERS]) || !jsonb_text(&c[COL_PAYLOAD])) {
-        return ph_fail(err, PH_E_DATA, "posthorn.outbox gave a row that is not an event (%zu bytes)", len);
+    if (!split(bytes, len, c) || c[COL_XID].len != 8 || c[COL_POSITION].len != 8 ||
+        c[COL_CREATED_AT].len != 8 || c[COL_EVENT_ID].len != sizeof event->id.bytes ||
+        !c[COL_AGGREGATE_TYPE].ptr || !c[COL_AGGREGATE_ID].ptr || !c[COL_EVENT_TYPE].ptr ||
+        !jsonb_text(&c[COL_HEADERS]) || !jsonb_text(&c[COL_PAYLOAD])) {
+        return ph_fail(err, PH_E_DATA,
+                       "posthorn.outbox gave a row that is not an event (%zu bytes)", len);
     }
     event->xid = (uint64_t)get64(c[COL_XID].ptr);
     event->position = get64(c[COL_POSITION].ptr);
-    event->created_us = get64(c[COL_CREATED_AT].ptr) + PG_EPOCH_US;
+    if (__builtin_add_overflow(get64(c[COL_CREATED_AT].ptr), PG_EPOCH_US, &event->created_us)) {
+        event->created_us = INT64_MAX; /* 'infinity' */
+    }
     memcpy(event->id.bytes, c[COL_EVENT_ID].ptr, sizeof event->id.bytes);
     event->aggregate_type = c[COL_AGGREGATE_TYPE];
     event->aggregate_id = c[COL_AGGREGATE_ID];
     event->event_type = c[COL_EVENT_TYPE];
     event->headers_json = c[COL_HEADERS];
     event->payload = c[COL_PAYLOAD];
-    event->content_type = c[COL_CONTENT_TYPE];
-    if (c[COL_PAYLOAD_BYTES].ptr) {
+    if (c[COL_PAYLOAD_BYTES].ptr) { /* beside a JSON payload a content type means nothing */
         event->payload = c[COL_PAYLOAD_BYTES];
+        event->content_type = c[COL_CONTENT_TYPE];
         if (!event->content_type.ptr) {
             event->content_type = PH_STR("application/octet-stream");
         }

@@ -1,6 +1,7 @@
 /*
- * The PostgreSQL source against a real server (PH_TEST_PG, an empty database with the schema): the same sequence for every reader,
- * batch size and resume point; large ticks by pages; the sink's newer checkpoint stops the pipeline.
+ * The PostgreSQL source against a real server (PH_TEST_PG, an empty database with the schema): the
+ * same sequence for every reader, batch size and resume point; large ticks by pages; the sink's
+ * newer checkpoint stops the pipeline.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,14 +49,16 @@ static PGconn *db(void)
 static void publish(PGconn *conn, int key, int bytes)
 {
     char text[512];
-    (void)snprintf(text, sizeof text,
-                   "INSERT INTO posthorn.outbox (aggregate_type, aggregate_id, event_type, payload) "
-                   "VALUES ('Order', 'k%d', 'Placed', jsonb_build_object('x', repeat('y', %d)))",
-                   key, bytes);
+    (void)snprintf(
+        text, sizeof text,
+        "INSERT INTO posthorn.outbox (aggregate_type, aggregate_id, event_type, payload) "
+        "VALUES ('Order', 'k%d', 'Placed', jsonb_build_object('x', repeat('y', %d)))",
+        key, bytes);
     sql(conn, text);
 }
 
-/* Eight transactions that begin early and end in another order, with ticks in between, some rolled back. */
+/* Eight transactions that begin early and end in another order, with ticks in between, some rolled
+ * back. */
 static void make_history(int rounds)
 {
     PGconn *maker = db();
@@ -98,11 +101,13 @@ static void *open_source(struct ph_source_env *env, void *config)
 
 static struct ph_source_env env_for(size_t batch_events, size_t batch_bytes)
 {
-    return (struct ph_source_env){.pipeline = "t", .uri = uri, .batch_events = batch_events, .batch_bytes = batch_bytes};
+    return (struct ph_source_env){
+        .pipeline = "t", .uri = uri, .batch_events = batch_events, .batch_bytes = batch_bytes};
 }
 
 /* Reads behind cp (NULL: from the beginning) to the end of the log. */
-static void read_all(size_t batch_events, size_t batch_bytes, const struct ph_checkpoint *cp, struct seen *out)
+static void read_all(size_t batch_events, size_t batch_bytes, const struct ph_checkpoint *cp,
+                     struct seen *out)
 {
     struct ph_source_env env = env_for(batch_events, batch_bytes);
     char config[1024];
@@ -213,7 +218,8 @@ static void test_resume_without_the_ticks_row(void **state)
     size_t middle = one.count / 2;
     PGconn *conn = db();
     char text[128];
-    (void)snprintf(text, sizeof text, "DELETE FROM posthorn.tick WHERE tick <= %lld", (long long)one.at[middle].tick);
+    (void)snprintf(text, sizeof text, "DELETE FROM posthorn.tick WHERE tick <= %lld",
+                   (long long)one.at[middle].tick);
     sql(conn, text);
     PQfinish(conn);
     read_all(3, 4 << 20, &one.cps[middle].cp, &two);
@@ -225,7 +231,8 @@ static void test_resume_without_the_ticks_row(void **state)
     one.cps = NULL;
 }
 
-/* One transaction of many large rows: more than a batch in rows and in bytes, interleaved with others' rows. */
+/* One transaction of many large rows: more than a batch in rows and in bytes, interleaved with
+ * others' rows. */
 static void test_large_tick_by_pages(void **state)
 {
     (void)state;
@@ -234,7 +241,8 @@ static void test_large_tick_by_pages(void **state)
     sql(conn, "BEGIN");
     for (int i = 0; i < 60; i++) {
         sql(conn, "INSERT INTO posthorn.outbox (aggregate_type, aggregate_id, event_type, payload) "
-                  "SELECT 'Order', 'k' || i, 'Placed', to_jsonb(repeat('z', CASE WHEN i = 17 THEN 300000 ELSE 200 END)) "
+                  "SELECT 'Order', 'k' || i, 'Placed', to_jsonb(repeat('z', CASE WHEN i = 17 THEN "
+                  "300000 ELSE 200 END)) "
                   "FROM generate_series(1, 20) i");
         publish(other, i, 10);
     }
@@ -292,8 +300,15 @@ static void test_sink_knows_more_than_the_log(void **state)
     ph_memory_sink_set_checkpoint("ahead", &ahead);
     struct ph_route_config route = {0};
     assert_int_equal(ph_options_defaults(ph_route_options, &route, &err), 0);
-    struct ph_pipeline_config config = {.name = "ahead", .from = uri, .to = "memory:ahead", .source = driver, .source_config = source_config,
-                                        .sink = sink, .sink_config = sink_config, .route = &route, .once = true};
+    struct ph_pipeline_config config = {.name = "ahead",
+                                        .from = uri,
+                                        .to = "memory:ahead",
+                                        .source = driver,
+                                        .source_config = source_config,
+                                        .sink = sink,
+                                        .sink_config = sink_config,
+                                        .route = &route,
+                                        .once = true};
     assert_int_equal(ph_options_defaults(ph_pipeline_option_table, &config.options, &err), 0);
     struct ph_stop stop;
     assert_int_equal(ph_stop_init(&stop, &err), 0);
@@ -317,9 +332,12 @@ int main(void)
     }
     driver = ph_source_find(uri);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batch_sizes_agree),       cmocka_unit_test(test_resume_at_every_event),
-        cmocka_unit_test(test_resume_without_the_ticks_row), cmocka_unit_test(test_large_tick_by_pages),
-        cmocka_unit_test(test_older_epoch_is_fenced),   cmocka_unit_test(test_sink_knows_more_than_the_log),
+        cmocka_unit_test(test_batch_sizes_agree),
+        cmocka_unit_test(test_resume_at_every_event),
+        cmocka_unit_test(test_resume_without_the_ticks_row),
+        cmocka_unit_test(test_large_tick_by_pages),
+        cmocka_unit_test(test_older_epoch_is_fenced),
+        cmocka_unit_test(test_sink_knows_more_than_the_log),
     };
     return cmocka_run_group_tests_name("source_postgres", tests, NULL, NULL);
 }

@@ -1,0 +1,428 @@
+/*
+ * The Kafka sink: records in batch order, one idempotent producer, at-least-once.
+ * Promise: after a refused event nothing later of its partition is in the topic (gapless), and
+ * everything before it in the window is SENT before it is refused. A refusal concerns a whole
+ * produce batch, so a producer that saw one is replaced, and the events that were refused together
+ * are sent one by one: only what fails alone is REJECT. librdkafka keeps what it was given while
+ * the cluster is down; nothing here waits for it. Payloads are not copied: they stay in the batch
+ * until the report, and a producer is ended before a batch is let go.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/sys.h"
+#include "sink/kafka.h"
+
+/* Least bytes of a record batch beside its keys, values and headers.
+ * https://kafka.apache.org/documentation/#messageformat */
+#define BATCH_OVERHEAD  61
+#define RECORD_OVERHEAD 7
+#define HEADER_OVERHEAD 2
+
+const struct ph_option ph_kafka_options[] = {
+    {"kafka.*", PH_OPT_MAP, offsetof(struct ph_kafka_config, kafka), NULL, 0, 0, NULL,
+     "any librdkafka property, for example sink.kafka.compression.type=lz4; secrets as "
+     "..._file=PATH"},
+    PH_OPTION_END,
+};
+
+enum pump { PUMP_ALL, PUMP_WAIT };
+
+static struct ph_batch *batch_of(struct ph_kafka *k, const struct ph_event *event)
+{
+    for (size_t i = 0; i < k->flight_count; i++) {
+        struct ph_batch *batch = k->flights[i].batch;
+        if (event >= batch->events && event < batch->events + batch->cap) {
+            return batch;
+        }
+    }
+    return NULL;
+}
+
+static void set_trouble(struct ph_kafka *k, const char *what, rd_kafka_resp_err_t err)
+{
+    (void)snprintf(k->trouble, sizeof k->trouble, "%s%s%s", what, *what ? ": " : "",
+                   rd_kafka_err2str(err));
+}
+
+static void refuse(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event,
+                   const char *cause)
+{
+    k->refused = true;
+    k->refusals++;
+    ph_batch_verdict(batch, event, PH_REJECT, cause);
+}
+
+/* A delivery report: SENT, or what the error asks for. */
+static void on_report(struct ph_kafka *k, const rd_kafka_message_t *message)
+{
+    struct ph_event *event = message->_private;
+    struct ph_batch *batch = batch_of(k, event);
+    assert(batch);
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        k->down = false;
+        ph_batch_verdict(batch, event, PH_SENT, NULL);
+        return;
+    }
+    k->broken = true;
+    bool was_alone = k->alone == event;
+    switch (ph_kafka_classify(message->err)) {
+    case PH_KAFKA_RESEND:
+        break;
+    case PH_KAFKA_DOWN:
+        k->down = true;
+        set_trouble(k, "", message->err);
+        break;
+    case PH_KAFKA_ALONE:
+        set_trouble(k, rd_kafka_topic_name(message->rkt), message->err);
+        if (was_alone) {
+            refuse(k, batch, event, k->trouble);
+        } else {
+            event->mark = 1;
+        }
+        break;
+    }
+}
+
+static void on_error(struct ph_kafka *k, rd_kafka_event_t *event)
+{
+    rd_kafka_resp_err_t rc = rd_kafka_event_error(event);
+    if (rc == RD_KAFKA_RESP_ERR__FATAL) {
+        char why[256];
+        k->broken = true;
+        set_trouble(k, "fatal", rd_kafka_fatal_error(k->rk, why, sizeof why));
+        return;
+    }
+    if (ph_kafka_classify(rc) != PH_KAFKA_DOWN) {
+        return; /* told again by a report if it concerns an event */
+    }
+    (void)snprintf(k->trouble, sizeof k->trouble, "%s", rd_kafka_event_error_string(event));
+    if (rc == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || rc == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+        rc == RD_KAFKA_RESP_ERR__SSL) {
+        k->down = true;
+    }
+}
+
+/* Takes what librdkafka has to say, waiting at most timeout_ms for the first. */
+static void take_reports(struct ph_kafka *k, int timeout_ms)
+{
+    uint64_t drained;
+    (void)!read(k->wake_fd, &drained, sizeof drained);
+    for (;;) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(k->queue, timeout_ms);
+        if (!event) {
+            return;
+        }
+        timeout_ms = 0;
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
+            const rd_kafka_message_t *message;
+            while ((message = rd_kafka_event_message_next(event))) {
+                k->outstanding--;
+                on_report(k, message);
+                k->alone = NULL; /* while one is out alone, its report is the only one */
+            }
+        } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
+            on_error(k, event);
+        }
+        rd_kafka_event_destroy(event);
+    }
+}
+
+/* The least that the record can take in a batch of its own, without compression. */
+static int64_t least_bytes(const struct ph_event *event)
+{
+    size_t bytes = BATCH_OVERHEAD + RECORD_OVERHEAD + event->key.len + event->body.len;
+    for (unsigned i = 0; i < event->header_count; i++) {
+        bytes += event->headers[i].name.len + event->headers[i].value.len + HEADER_OVERHEAD;
+    }
+    return (int64_t)bytes;
+}
+
+/* Why the broker would refuse this event whatever its neighbours; false when it would not. */
+static bool hopeless(const struct ph_kafka *k, const struct ph_kafka_topic *topic,
+                     const struct ph_event *event, char *cause, size_t size)
+{
+    if (topic->compacted && !event->key.ptr) {
+        (void)snprintf(cause, size, "topic %s is compacted and takes no event without a key",
+                       topic->name);
+        return true;
+    }
+    int64_t bytes = least_bytes(event);
+    if (!k->compressed && bytes > topic->max_bytes) {
+        (void)snprintf(cause, size,
+                       "a record of %lld bytes is larger than max.message.bytes=%lld of topic %s",
+                       (long long)bytes, (long long)topic->max_bytes, topic->name);
+        return true;
+    }
+    return false;
+}
+
+static rd_kafka_headers_t *new_headers(const struct ph_event *event)
+{
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(event->header_count);
+    for (unsigned i = 0; headers && i < event->header_count; i++) {
+        const struct ph_header *h = &event->headers[i];
+        if (rd_kafka_header_add(headers, h->name.ptr, (ssize_t)h->name.len, h->value.ptr,
+                                (ssize_t)h->value.len) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            rd_kafka_headers_destroy(headers);
+            return NULL;
+        }
+    }
+    return headers;
+}
+
+static rd_kafka_resp_err_t produce(struct ph_kafka *k, const struct ph_kafka_topic *topic,
+                                   struct ph_event *event)
+{
+    rd_kafka_headers_t *headers = new_headers(event);
+    if (!headers) {
+        return RD_KAFKA_RESP_ERR__QUEUE_FULL; /* no memory now: try again at the next poll */
+    }
+    const struct ph_str key = event->key, body = event->body;
+    rd_kafka_resp_err_t rc =
+        rd_kafka_producev(k->rk, RD_KAFKA_V_RKT(topic->handle), RD_KAFKA_V_KEY(key.ptr, key.len),
+                          RD_KAFKA_V_VALUE((void *)(uintptr_t)body.ptr, body.len),
+                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(event), RD_KAFKA_V_END);
+    if (rc != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_headers_destroy(headers);
+        return rc;
+    }
+    k->outstanding++;
+    return rc;
+}
+
+/* What came of handing one event to librdkafka: PUMP_ALL = go on, PUMP_WAIT = not now, or an error.
+ */
+static int after_produce(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event,
+                         const struct ph_kafka_topic *topic, rd_kafka_resp_err_t rc,
+                         struct ph_error *err)
+{
+    switch ((int)rc) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        return PUMP_ALL;
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        return PUMP_WAIT;
+    case RD_KAFKA_RESP_ERR__FATAL:
+        k->broken = true;
+        return PUMP_WAIT;
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+        if (k->outstanding == 0) {
+            char cause[512];
+            (void)snprintf(cause, sizeof cause, "topic %s: %s", topic->name, rd_kafka_err2str(rc));
+            refuse(k, batch, event, cause);
+        }
+        return PUMP_WAIT;
+    default:
+        return ph_fail(err, PH_E_UNAVAILABLE, "topic %s: %s", topic->name, rd_kafka_err2str(rc));
+    }
+}
+
+/* A topic that was not used with this producer yet. PUMP_WAIT when the producer must change first.
+ */
+static int meet_topic(struct ph_kafka *k, struct ph_kafka_topic *topic, struct ph_error *err)
+{
+    int rc = ph_kafka_topic_ask(k, topic, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!ph_kafka_topic_fits(k, topic)) {
+        k->outgrown = true;
+        return PUMP_WAIT;
+    }
+    return PUMP_ALL;
+}
+
+static int hand_over(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event,
+                struct ph_error *err)
+{
+    struct ph_kafka_topic *topic;
+    char cause[512];
+    int rc = ph_kafka_topic_find(k, event->topic, &topic, err);
+    if (rc == 0 && !topic->known) {
+        rc = meet_topic(k, topic, err);
+        if (rc == PH_E_REFUSED && k->outstanding == 0) {
+            refuse(k, batch, event, err->text);
+            ph_error_clear(err);
+            return PUMP_WAIT;
+        }
+        rc = rc == PH_E_REFUSED ? PUMP_WAIT : rc;
+    }
+    if (rc != PUMP_ALL) {
+        return rc;
+    }
+    if (event->mark && k->outstanding > 0) {
+        return PUMP_WAIT; /* alone */
+    }
+    if (hopeless(k, topic, event, cause, sizeof cause)) {
+        if (k->outstanding == 0) {
+            refuse(k, batch, event, cause);
+        }
+        return PUMP_WAIT;
+    }
+    return after_produce(k, batch, event, topic, produce(k, topic, event), err);
+}
+
+/* Nothing may be handed over now. */
+static bool held(const struct ph_kafka *k)
+{
+    return k->broken || k->outgrown || k->refused || k->alone;
+}
+
+/* Hands over as much as librdkafka takes, in order. */
+static int pump(struct ph_kafka *k, struct ph_error *err)
+{
+    for (size_t i = 0; i < k->flight_count; i++) {
+        struct ph_kafka_flight *flight = &k->flights[i];
+        while (flight->next < flight->batch->count) {
+            struct ph_event *event = &flight->batch->events[flight->next];
+            if (event->verdict == PH_PENDING) {
+                int rc = held(k) ? PUMP_WAIT : hand_over(k, flight->batch, event, err);
+                if (rc != PUMP_ALL) {
+                    return rc < 0 ? rc : 0;
+                }
+                k->alone = event->mark ? event : NULL;
+            }
+            flight->next++;
+        }
+    }
+    return 0;
+}
+
+static void drop_done(struct ph_kafka *k)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < k->flight_count; i++) {
+        if (!ph_batch_done(k->flights[i].batch)) {
+            k->flights[kept++] = k->flights[i];
+        }
+    }
+    k->flight_count = kept;
+}
+
+/* A new producer, and everything that is not SENT again, from the first. */
+static int renew(struct ph_kafka *k, struct ph_error *err)
+{
+    ph_kafka_client_end(k, on_report);
+    k->renewals++;
+    k->alone = NULL;
+    for (size_t i = 0; i < k->flight_count; i++) {
+        k->flights[i].next = 0;
+    }
+    return ph_kafka_client_new(k, err);
+}
+
+static int sink_poll(void *ctx, int timeout_ms, struct ph_error *err)
+{
+    struct ph_kafka *k = ctx;
+    if (k->refused) {
+        return 0;
+    }
+    int rc = k->rk ? 0 : ph_kafka_client_new(k, err);
+    if (rc == 0) {
+        rc = pump(k, err);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    take_reports(k, k->outstanding > 0 ? timeout_ms : 0);
+    if (!k->refused && (k->broken || (k->outgrown && k->outstanding == 0))) {
+        rc = renew(k, err);
+    }
+    if (rc == 0 && !k->down) {
+        rc = pump(k, err);
+    }
+    drop_done(k);
+    if (rc == 0 && k->down) {
+        return ph_fail(err, PH_E_UNAVAILABLE, "Kafka: %s", k->trouble);
+    }
+    return rc;
+}
+
+static int sink_submit(void *ctx, struct ph_batch *batch, struct ph_error *err)
+{
+    struct ph_kafka *k = ctx;
+    if (k->flight_count >= PH_KAFKA_WINDOW_MAX) {
+        return ph_fail(err, PH_E_SOFTWARE, "more than %d batches in flight", PH_KAFKA_WINDOW_MAX);
+    }
+    if (k->rk && k->outstanding == 0 && k->flight_count == 0) {
+        take_reports(k, 0); /* what was said while nothing was out is old news */
+        k->down = false;
+    }
+    k->flights[k->flight_count++] = (struct ph_kafka_flight){.batch = batch};
+    int rc = k->rk ? 0 : ph_kafka_client_new(k, err);
+    return rc < 0 || k->down ? rc : pump(k, err);
+}
+
+static void forget_report(struct ph_kafka *k, const rd_kafka_message_t *message)
+{
+    (void)k;
+    (void)message;
+}
+
+static void sink_abandon(void *ctx)
+{
+    struct ph_kafka *k = ctx;
+    ph_kafka_client_end(k, forget_report);
+    k->flight_count = 0;
+    k->alone = NULL;
+    k->refused = k->down = false;
+    k->trouble[0] = '\0';
+}
+
+static int sink_fd(void *ctx)
+{
+    const struct ph_kafka *k = ctx;
+    return k->wake_fd;
+}
+
+static void sink_close(void *ctx)
+{
+    struct ph_kafka *k = ctx;
+    if (k) {
+        ph_kafka_client_end(k, forget_report);
+        ph_kafka_topics_free(k);
+        (void)close(k->wake_fd);
+        ph_mem_free(k);
+    }
+}
+
+static int sink_open(const struct ph_sink_env *env, const void *config, void **ret_ctx,
+                     struct ph_error *err)
+{
+    assert(env->window_batches <= PH_KAFKA_WINDOW_MAX);
+    struct ph_kafka *k = ph_mem_zero(1, sizeof *k);
+    if (!k) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a Kafka sink");
+    }
+    k->env = env;
+    k->config = config;
+    k->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc = k->wake_fd < 0 ? ph_fail(err, PH_E_UNAVAILABLE, "eventfd: errno %d", errno)
+                            : ph_kafka_client_new(k, err);
+    if (rc < 0) {
+        sink_close(k);
+        return rc;
+    }
+    *ret_ctx = k;
+    return 0;
+}
+
+const struct ph_sink_driver ph_sink_kafka = {
+    .name = "kafka",
+    .summary = "Apache Kafka, at-least-once, gapless (kafka://HOST:PORT[,HOST:PORT])",
+    .options = ph_kafka_options,
+    .config_size = sizeof(struct ph_kafka_config),
+    .caps = PH_SINK_RECORDS,
+    .refusal_order = PH_REFUSAL_PREFIX,
+    .open = sink_open,
+    .submit = sink_submit,
+    .poll = sink_poll,
+    .fd = sink_fd,
+    .abandon = sink_abandon,
+    .close = sink_close,
+    .scan = ph_kafka_scan,
+};
