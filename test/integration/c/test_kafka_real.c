@@ -1,0 +1,332 @@
+/*
+ * The Kafka sink against a real broker (PH_TEST_KAFKA=host:port): a refused event is found among
+ * its neighbours, nothing later of its key is in the topic, and what was not refused arrives once
+ * the pipeline goes on. The topics are made by the test that starts this program: poison
+ * (max.message.bytes=30000), small (max.message.bytes=2000), compacted (cleanup.policy=compact),
+ * plain; each with 4 partitions.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/rand.h"
+#include "base/sys.h"
+#include "core/sink.h"
+
+#define COUNT 1000
+
+static char uri[256];
+static const struct ph_sink_driver *driver;
+static struct ph_sink_env env;
+static int warnings;
+
+static void warn(const char *pipeline, const char *text)
+{
+    (void)pipeline;
+    (void)text;
+    warnings++;
+}
+
+struct fixture {
+    char config[16384];
+    void *sink;
+    struct ph_batch *batch;
+};
+
+static void open_sink(struct fixture *f, const char *const *sets)
+{
+    struct ph_error err = {0};
+    memset(f->config, 0, sizeof f->config);
+    assert_true(driver->config_size <= sizeof f->config);
+    assert_int_equal(ph_options_defaults(driver->options, f->config, &err), 0);
+    for (; sets && sets[0]; sets += 2) {
+        assert_int_equal(ph_option_set(driver->options, f->config, "sink.", ph_str_from(sets[0]),
+                                       ph_str_from(sets[1]), &err),
+                         0);
+    }
+    if (driver->open(&env, f->config, &f->sink, &err) < 0) {
+        fail_msg("open: %s", err.text);
+    }
+    f->batch = ph_batch_new(COUNT, (size_t)1 << 30);
+    assert_non_null(f->batch);
+}
+
+static void close_sink(struct fixture *f)
+{
+    driver->close(f->sink);
+    ph_options_free(driver->options, f->config);
+    ph_batch_free(f->batch);
+}
+
+static struct ph_str text(struct ph_batch *batch, const char *s)
+{
+    return (struct ph_str){ph_arena_copy(&batch->arena, s, strlen(s)), strlen(s)};
+}
+
+/* Bytes that no codec makes smaller. */
+static struct ph_str noise(struct ph_batch *batch, size_t len)
+{
+    char *bytes = ph_arena_alloc(&batch->arena, len);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < len; i++) {
+        bytes[i] = (char)ph_rand_u64();
+    }
+    return (struct ph_str){bytes, len};
+}
+
+static struct ph_event *add(struct fixture *f, const char *topic, int number, int key, size_t len)
+{
+    struct ph_batch *batch = f->batch;
+    struct ph_tick_span *span = ph_arena_alloc(&batch->arena, sizeof *span);
+    *span = (struct ph_tick_span){.tick = 1};
+    char name[64], at[PH_POSITION_TEXT_MAX], id[PH_UUID_TEXT_LEN + 1];
+    struct ph_event *event = ph_batch_add(batch);
+    event->span = span;
+    event->position = number;
+    ph_uuid_random(&event->id);
+    ph_uuid_format(&event->id, id);
+    ph_position_format((struct ph_position){1, number}, at);
+    (void)snprintf(name, sizeof name, "key-%d", key);
+    event->topic = text(batch, topic);
+    event->key = key < 0 ? (struct ph_str){0} : text(batch, name);
+    event->body = len < 1000 ? text(batch, "{\"a\":1}") : noise(batch, len);
+    event->headers = ph_arena_alloc(&batch->arena, 2 * sizeof *event->headers);
+    event->headers[0] = (struct ph_header){PH_STR("id"), text(batch, id)};
+    event->headers[1] = (struct ph_header){PH_STR("posthorn-position"), text(batch, at)};
+    event->header_count = 2;
+    return event;
+}
+
+/* Polls until the batch is done or refused. */
+static void settle(struct fixture *f, int limit_ms)
+{
+    struct ph_error err = {0};
+    int64_t deadline_us = ph_clock_mono_us() + limit_ms * 1000LL;
+    while (!ph_batch_done(f->batch) && f->batch->refused == 0) {
+        int rc = driver->poll(f->sink, 50, &err);
+        assert_true(rc == 0 || rc == PH_E_UNAVAILABLE);
+        if (ph_clock_mono_us() > deadline_us) {
+            fail_msg("%zu of %zu settled in time; %s", f->batch->settled, f->batch->count,
+                     err.text);
+        }
+    }
+}
+
+static void submit(struct fixture *f)
+{
+    struct ph_error err = {0};
+    int rc = driver->submit(f->sink, f->batch, &err);
+    if (rc < 0 && rc != PH_E_UNAVAILABLE) {
+        fail_msg("submit: %s", err.text);
+    }
+}
+
+struct found {
+    char key[64];
+    int64_t after; /* events of the key behind this position are counted */
+    int later, total;
+};
+
+static int count_record(void *arg, const struct ph_record *record)
+{
+    struct found *found = arg;
+    found->total++;
+    if (ph_str_is(record->key, found->key) && record->at.position >= found->after) {
+        found->later++;
+    }
+    return 0;
+}
+
+static struct found read_back(struct fixture *f, const char *topic, const char *key, int64_t after)
+{
+    struct found found = {.after = after};
+    struct ph_error err = {0};
+    (void)snprintf(found.key, sizeof found.key, "%s", key);
+    struct ph_str names[1] = {ph_str_from(topic)};
+    if (driver->scan(&env, f->config, names, 1, count_record, &found, &err) < 0) {
+        fail_msg("scan: %s", err.text);
+    }
+    return found;
+}
+
+static void assert_exactly(const struct fixture *f, int poison)
+{
+    assert_int_equal(f->batch->refused, 1);
+    for (int i = 0; i < COUNT; i++) {
+        const struct ph_event *event = &f->batch->events[i];
+        if (i == poison) {
+            assert_int_equal(event->verdict, PH_REJECT);
+            assert_non_null(event->cause);
+        } else {
+            assert_int_not_equal(event->verdict, PH_REJECT);
+            assert_true(i > poison || event->verdict == PH_SENT);
+        }
+    }
+}
+
+/* The broker refuses; librdkafka cannot know before, since the batch is compressed. */
+static void test_one_poison_in_a_crowd(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const char *const sets[] = {"kafka.compression.type", "lz4", NULL};
+    open_sink(&f, sets);
+    for (int i = 0; i < COUNT; i++) {
+        (void)add(&f, "poison", i, i % 50, i == 617 ? 60000 : 10);
+    }
+    submit(&f);
+    settle(&f, 60000);
+    assert_exactly(&f, 617);
+    driver->abandon(f.sink);
+    struct found found = read_back(&f, "poison", "key-17", 617);
+    assert_int_equal(found.later, 0);
+    assert_true(found.total >= 617);
+    close_sink(&f);
+}
+
+static void test_too_large_is_seen_before(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_sink(&f, NULL);
+    for (int i = 0; i < COUNT; i++) {
+        (void)add(&f, "small", i, i % 50, i == 400 ? 5000 : 10);
+    }
+    submit(&f);
+    settle(&f, 60000);
+    assert_exactly(&f, 400);
+    assert_non_null(strstr(f.batch->events[400].cause, "max.message.bytes=2000"));
+    driver->abandon(f.sink);
+    struct found found = read_back(&f, "small", "key-0", 400);
+    assert_int_equal(found.later, 0);
+    assert_int_equal(found.total, 400);
+    close_sink(&f);
+}
+
+static void test_no_key_on_a_compacted_topic(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_sink(&f, NULL);
+    for (int i = 0; i < COUNT; i++) {
+        (void)add(&f, "compacted", i, i == 123 ? -1 : i % 50, 10);
+    }
+    submit(&f);
+    settle(&f, 60000);
+    assert_exactly(&f, 123);
+    driver->abandon(f.sink);
+    assert_int_equal(read_back(&f, "compacted", "key-23", 0).total, 123);
+    close_sink(&f);
+}
+
+static void test_goes_on_after_abandon(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_sink(&f, NULL);
+    for (int i = 0; i < COUNT; i++) {
+        (void)add(&f, i == 10 ? "small" : "plain", 5000 + i, i % 50, i == 10 ? 5000 : 10);
+    }
+    submit(&f);
+    settle(&f, 60000);
+    assert_int_equal(f.batch->events[10].verdict, PH_REJECT);
+    driver->abandon(f.sink);
+    ph_batch_reset(f.batch);
+    for (int i = 0; i < COUNT; i++) {
+        (void)add(&f, "plain", 7000 + i, i % 50, 10);
+    }
+    submit(&f);
+    settle(&f, 60000);
+    assert_true(ph_batch_done(f.batch));
+    close_sink(&f);
+}
+
+static void test_queue_full_goes_on(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const char *const sets[] = {"kafka.queue.buffering.max.messages", "50", NULL};
+    open_sink(&f, sets);
+    for (int i = 0; i < COUNT; i++) {
+        (void)add(&f, "plain", 9000 + i, i % 50, 10);
+    }
+    submit(&f);
+    settle(&f, 60000);
+    assert_true(ph_batch_done(f.batch));
+    close_sink(&f);
+}
+
+/* Port 1 on loopback: nobody is there. */
+static void test_dead_broker_does_not_hang(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct ph_error err = {0};
+    struct ph_sink_env alive = env;
+    env.uri = "kafka://127.0.0.1:1";
+    open_sink(&f, NULL);
+    for (int i = 0; i < COUNT; i++) {
+        (void)add(&f, "plain", i, i, 10);
+    }
+    int64_t begun = ph_clock_mono_us();
+    int rc = driver->submit(f.sink, f.batch, &err);
+    assert_int_equal(rc, PH_E_UNAVAILABLE);
+    assert_int_equal(driver->poll(f.sink, 100, &err), PH_E_UNAVAILABLE);
+    driver->abandon(f.sink);
+    close_sink(&f);
+    assert_true(ph_clock_mono_us() - begun < 15000000);
+    env = alive;
+}
+
+static void test_promises_cannot_be_unset(void **state)
+{
+    (void)state;
+    static const char *const bad[][2] = {{"kafka.acks", "1"},
+                                         {"kafka.enable.idempotence", "false"},
+                                         {"kafka.message.timeout.ms", "5000"},
+                                         {"kafka.transactional.id", "x"},
+                                         {"kafka.sasl.password", "secret"},
+                                         {"kafka.no.such.property", "1"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        static char config[16384];
+        struct ph_error err = {0};
+        void *sink = NULL;
+        memset(config, 0, sizeof config);
+        assert_int_equal(ph_options_defaults(driver->options, config, &err), 0);
+        int rc = ph_option_set(driver->options, config, "sink.", ph_str_from(bad[i][0]),
+                               ph_str_from(bad[i][1]), &err);
+        rc = rc < 0 ? rc : driver->open(&env, config, &sink, &err);
+        assert_int_equal(rc, PH_E_CONFIG);
+        assert_non_null(strstr(err.text, bad[i][0]));
+        assert_null(strstr(err.text, "secret=") ? err.text : NULL);
+        ph_options_free(driver->options, config);
+    }
+}
+
+int main(void)
+{
+    const char *broker = getenv("PH_TEST_KAFKA");
+    if (!broker) {
+        (void)printf("1..0 # SKIP PH_TEST_KAFKA names no broker\n");
+        return 0;
+    }
+    (void)snprintf(uri, sizeof uri, "kafka://%s", broker);
+    env = (struct ph_sink_env){.pipeline = "test", .uri = uri, .window_batches = 4, .warn = warn};
+    driver = ph_sink_find(uri);
+    assert_non_null(driver);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_poison_in_a_crowd),
+        cmocka_unit_test(test_too_large_is_seen_before),
+        cmocka_unit_test(test_no_key_on_a_compacted_topic),
+        cmocka_unit_test(test_goes_on_after_abandon),
+        cmocka_unit_test(test_queue_full_goes_on),
+        cmocka_unit_test(test_dead_broker_does_not_hang),
+        cmocka_unit_test(test_promises_cannot_be_unset),
+    };
+    return cmocka_run_group_tests_name("kafka_real", tests, NULL, NULL);
+}
