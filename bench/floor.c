@@ -84,6 +84,7 @@ static void produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const PGresult *res
     memcpy(uuid.bytes, PQgetvalue(res, row, 2), sizeof uuid.bytes);
     ph_uuid_format(&uuid, id);
     ph_time_format(get64(res, row, 1) + PG_EPOCH_US, created);
+    char *payload = PQgetvalue(res, row, 7) + 1; /* behind the version byte of jsonb */
     int position_len = snprintf(position, sizeof position, "1-%lld", (long long)get64(res, row, 0));
     rd_kafka_headers_t *headers = rd_kafka_headers_new(8);
     (void)rd_kafka_header_add(headers, "id", 2, id, PH_UUID_TEXT_LEN);
@@ -99,7 +100,7 @@ static void produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const PGresult *res
         rd_kafka_resp_err_t rc = rd_kafka_producev(
             rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
             RD_KAFKA_V_KEY(PQgetvalue(res, row, 4), (size_t)PQgetlength(res, row, 4)),
-            RD_KAFKA_V_VALUE(PQgetvalue(res, row, 7) + 1, (size_t)PQgetlength(res, row, 7) - 1),
+            RD_KAFKA_V_VALUE(payload, (size_t)PQgetlength(res, row, 7) - 1),
             RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
         if (rc == RD_KAFKA_RESP_ERR_NO_ERROR) {
             return;

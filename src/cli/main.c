@@ -107,7 +107,8 @@ static int run(struct ph_argv *args)
         return show(command, ph_cli_get(&cli, "version") != NULL);
     }
     if (!command) {
-        return usage_fail(NULL, (ph_fail(&err, PH_E_USAGE, "no command was given"), &err));
+        (void)ph_fail(&err, PH_E_USAGE, "no command was given");
+        return usage_fail(NULL, &err);
     }
     if (set_log(&cli, &err) < 0) {
         return usage_fail(command, &err);

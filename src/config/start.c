@@ -92,23 +92,35 @@ static int64_t days_since_epoch(const struct civil *t)
     return year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719468;
 }
 
-static bool read_civil(struct ph_str text, struct civil *t)
+static bool read_date(struct ph_str text, struct civil *t)
 {
-    bool date = digits(text, 0, 4, &t->year) && at_or_nul(text, 4) == '-' &&
-                digits(text, 5, 2, &t->month) && at_or_nul(text, 7) == '-' &&
-                digits(text, 8, 2, &t->day);
-    char between = at_or_nul(text, 10);
-    if (!date || (between != 'T' && between != 't' && between != ' ')) {
+    return digits(text, 0, 4, &t->year) && at_or_nul(text, 4) == '-' &&
+           digits(text, 5, 2, &t->month) && at_or_nul(text, 7) == '-' &&
+           digits(text, 8, 2, &t->day);
+}
+
+/* "04:28" or "04:28:09.5" from *at on, which moves behind it. */
+static bool read_clock(struct ph_str text, size_t *at, struct civil *t)
+{
+    if (!digits(text, *at, 2, &t->hour) || at_or_nul(text, *at + 2) != ':' ||
+        !digits(text, *at + 3, 2, &t->minute)) {
         return false;
     }
-    bool clock = digits(text, 11, 2, &t->hour) && at_or_nul(text, 13) == ':' &&
-                 digits(text, 14, 2, &t->minute);
-    size_t at = 16;
-    if (clock && at_or_nul(text, at) == ':') {
-        clock = digits(text, 17, 2, &t->second);
-        at = read_fraction(text, 19, &t->micros);
+    *at += 5;
+    if (at_or_nul(text, *at) != ':') {
+        return true;
     }
-    return clock && at <= text.len && read_zone(text, at, &t->offset_minutes) && in_range(t);
+    bool good = digits(text, *at + 1, 2, &t->second);
+    *at = read_fraction(text, *at + 3, &t->micros);
+    return good && *at <= text.len;
+}
+
+static bool read_civil(struct ph_str text, struct civil *t)
+{
+    char between = at_or_nul(text, 10);
+    size_t at = 11;
+    return read_date(text, t) && (between == 'T' || between == 't' || between == ' ') &&
+           read_clock(text, &at, t) && read_zone(text, at, &t->offset_minutes) && in_range(t);
 }
 
 static bool parse_time(struct ph_str text, int64_t *out_us)

@@ -20,6 +20,8 @@
 
 struct ph_lease {
     struct ph_lease_config config;
+    /* The pipeline's, but with the keeper's own stop: theirs is wanted before they have drained. */
+    struct ph_source_env env;
     char owner[96];
     void *ctx;
     pthread_t thread;
@@ -83,6 +85,17 @@ static bool take_report(struct ph_lease *lease, char out[PH_ERROR_TEXT_MAX])
     return due;
 }
 
+/* A report that could not be stored waits again, unless there is a newer one. */
+static void put_report_back(struct ph_lease *lease, const char *text)
+{
+    (void)pthread_mutex_lock(&lease->mutex);
+    if (!lease->report_due) {
+        (void)snprintf(lease->report, sizeof lease->report, "%s", text);
+        lease->report_due = true;
+    }
+    (void)pthread_mutex_unlock(&lease->mutex);
+}
+
 static int64_t renew(struct ph_lease *lease, int64_t epoch)
 {
     char report[PH_ERROR_TEXT_MAX];
@@ -96,7 +109,7 @@ static int64_t renew(struct ph_lease *lease, int64_t epoch)
         return lease->config.lease_ms / 3;
     }
     if (text) {
-        ph_lease_report(lease, text);
+        put_report_back(lease, text);
     }
     if (rc == PH_E_FENCED || ph_clock_mono_us() >= atomic_load(&lease->deadline_us)) {
         ph_lease_drop(lease, epoch);
@@ -127,9 +140,12 @@ static void *keep(void *arg)
     while (!ph_stop_wait(&lease->stop, (int)wait_ms)) {
         int64_t epoch = atomic_load(&lease->epoch);
         wait_ms = epoch == 0 ? claim(lease) : renew(lease, epoch);
+        int64_t done_us = ph_clock_mono_us();
         if (ph_lease_epoch(lease) != 0) {
             maintain(lease);
         }
+        wait_ms -= (ph_clock_mono_us() - done_us) / 1000; /* what maintain took */
+        wait_ms = wait_ms > 0 ? wait_ms : 0;
     }
     int64_t epoch = atomic_load(&lease->epoch);
     if (epoch != 0) {
@@ -183,12 +199,15 @@ int ph_lease_start(const struct ph_lease_config *config, struct ph_lease **ret,
         return ph_fail(err, PH_E_NOMEM, "no memory for a lease");
     }
     lease->config = *config;
+    lease->env = *config->env;
+    lease->env.stop = &lease->stop;
+    lease->config.env = &lease->env;
     lease->maintain_due_us = ph_clock_mono_us() + config->maintain_ms * 1000;
     name_owner(lease->owner, sizeof lease->owner);
     init_waiting(lease);
     int rc = ph_stop_init(&lease->stop, err);
     if (rc == 0) {
-        rc = config->driver->lease_open(config->env, config->driver_config, &lease->ctx, err);
+        rc = config->driver->lease_open(&lease->env, config->driver_config, &lease->ctx, err);
     }
     if (rc == 0 && pthread_create(&lease->thread, NULL, keep, lease) != 0) {
         rc = ph_fail(err, PH_E_UNAVAILABLE, "no thread for the lease");

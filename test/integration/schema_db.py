@@ -1,4 +1,7 @@
-"""A fresh database with Posthorn's schema for one test, and the few things its tests share."""
+"""A fresh database with Posthorn's schema for one test, and the few things its tests share.
+
+A server is what the fixtures pg15 and pg18 give: all that is asked of it is dsn(dbname), as a superuser.
+"""
 
 import contextlib
 import time
@@ -49,6 +52,7 @@ def make_database(server, schema=True):
 def install(conn):
     """As `posthorn init` does: the file is one transaction, and holds no BEGIN of its own."""
     with conn.transaction():
+        conn.execute("SET LOCAL search_path = pg_catalog")
         conn.execute((SQL / "0001_init.sql").read_text())
 
 

@@ -343,8 +343,8 @@ def test_retention_sets_the_width(db, c):
 
 # -- under load -----------------------------------------------------------------------------------
 
-# The ledger commits with the event, so it says exactly what was committed. Every third transaction
-# publishes nothing before it ends, every tenth rolls back.
+# The ledger commits with the event, so it says exactly what was committed. The xid is drawn before the
+# position, so positions and xids differ in order; every tenth transaction rolls back.
 WRITER = """
 \\set k random(1, 500)
 \\set roll random(1, 10)

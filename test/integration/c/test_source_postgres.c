@@ -27,7 +27,6 @@ struct seen {
 
 static const char *uri;
 static const struct ph_source_driver *driver;
-static int64_t epoch;
 
 static void sql(PGconn *conn, const char *text)
 {
@@ -297,7 +296,8 @@ static void test_sink_knows_more_than_the_log(void **state)
                                   .base_snapshot = PH_STR("99999999:99999999:"),
                                   .start_snapshot = PH_STR("3:3:"),
                                   .timeline = 1};
-    ph_memory_sink_set_checkpoint("ahead", &ahead);
+    struct ph_memory_store *store = ph_memory_store_get("ahead");
+    assert_int_equal(ph_memory_store_set_checkpoint(store, &ahead), 0);
     struct ph_route_config route = {0};
     assert_int_equal(ph_options_defaults(ph_route_options, &route, &err), 0);
     struct ph_pipeline_config config = {.name = "ahead",
@@ -318,6 +318,7 @@ static void test_sink_knows_more_than_the_log(void **state)
     assert_non_null(strstr(err.text, "999999-7"));
     assert_non_null(strstr(err.text, "is at 0-0"));
     ph_pipeline_free(pipeline);
+    ph_memory_store_put(store);
     ph_stop_free(&stop);
     ph_options_free(ph_pipeline_option_table, &config.options);
     ph_route_config_free(&route);

@@ -1,0 +1,97 @@
+"""Running the command `posthorn` in tests, and a door in front of PostgreSQL that can be shut."""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+ROOT = Path(__file__).resolve().parents[2]
+POSTHORN = os.environ.get("POSTHORN", str(ROOT / "build" / "src" / "cli" / "posthorn"))
+
+
+def posthorn(*words, status=0, stdin=None, env=None, timeout=120):
+    """The finished command; it must have ended with that status."""
+    done = subprocess.run([POSTHORN, *words], input=stdin, capture_output=True, text=True, timeout=timeout,
+                          env={**os.environ, **(env or {})})
+    assert done.returncode == status, f"{words}: status {done.returncode}, not {status}\n{done.stdout}{done.stderr}"
+    return done
+
+
+def answer(*words, status=0, **kwargs):
+    """What the command says on stdout, as JSON."""
+    return json.loads(posthorn(*words, "--json", status=status, **kwargs).stdout)
+
+
+def start(*words, **kwargs):
+    return subprocess.Popen([POSTHORN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+
+
+def sanitized():
+    """Whether the program is built with AddressSanitizer or ThreadSanitizer, which need memory of their own."""
+    program = Path(POSTHORN).read_bytes()
+    return b"__asan_init" in program or b"__tsan_init" in program
+
+
+class Door:
+    """A TCP port in front of a server. Once shut_at was seen from the client (after skip such words that pass), nothing passes
+    any more: before=True drops the words themselves, before=False lets them through and drops the answer."""
+
+    def __init__(self, dsn, shut_at, before, skip=0):
+        self.target, self.shut_at, self.before, self.skip = conninfo_to_dict(dsn), shut_at, before, skip
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.sockets = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def dsn(self):
+        host, port = self.listener.getsockname()
+        return make_conninfo(**{**self.target, "host": host, "port": port, "sslmode": "disable", "gssencmode": "disable"})
+
+    def connect(self):
+        host, port = self.target.get("host", "/var/run/postgresql"), int(self.target.get("port", 5432))
+        if not host.startswith("/"):
+            return socket.create_connection((host, port))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(f"{host}/.s.PGSQL.{port}")
+        return server
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = self.connect()
+            self.sockets += [client, server]
+            threading.Thread(target=self.pass_on, args=(server, client, False), daemon=True).start()
+            threading.Thread(target=self.pass_on, args=(client, server, True), daemon=True).start()
+
+    def pass_on(self, source, target, from_client):
+        try:
+            while data := source.recv(65536):
+                if from_client and self.shut_at in data:  # short statements: they come whole
+                    self.skip -= 1
+                    if self.skip < 0:
+                        self.shut(data, target)
+                        return
+                target.sendall(data)
+        except OSError:
+            pass
+
+    def shut(self, data, server):
+        if not self.before:
+            for s in self.sockets:
+                if s is not server:
+                    s.shutdown(socket.SHUT_WR)  # no answer reaches the client
+            server.sendall(data)
+        for s in self.sockets:
+            if self.before or s is not server:
+                s.close()
+
+    def close(self):
+        self.listener.close()
+        for s in self.sockets:
+            s.close()
