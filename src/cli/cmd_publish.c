@@ -33,7 +33,7 @@ static int read_file(const char *path, struct ph_buf *out, struct ph_error *err)
     }
     if (out->failed) {
         return ph_fail(err, PH_E_DATA, "--payload @%s: longer than %zu bytes", path,
-                       PH_NDJSON_LINE_MAX);
+                       PH_PUBLISH_LINE_MAX);
     }
     return ferror(file) ? ph_fail(err, PH_E_IO, "--payload @%s: cannot be read", path) : 0;
 }
@@ -137,8 +137,8 @@ static int publish_one(const struct ph_cli *cli, struct ph_error *err)
 {
     const char *params[5] = {NULL};
     struct ph_buf payload, headers;
-    ph_buf_init(&payload, PH_NDJSON_LINE_MAX);
-    ph_buf_init(&headers, PH_NDJSON_LINE_MAX);
+    ph_buf_init(&payload, PH_PUBLISH_LINE_MAX);
+    ph_buf_init(&headers, PH_PUBLISH_LINE_MAX);
     int rc = publish_text(cli, "aggregate-type", &params[0], err);
     if (rc == 0) {
         rc = publish_text(cli, "aggregate-id", &params[1], err);
@@ -229,7 +229,7 @@ static int publish_stream(struct ph_pg *pg, int fd, const char *name, struct ph_
     static struct ph_publisher publisher;
     struct ph_lines lines;
     ph_publisher_init(&publisher, pg);
-    ph_lines_init(&lines, fd, PH_NDJSON_LINE_MAX);
+    ph_lines_init(&lines, fd, PH_PUBLISH_LINE_MAX);
     int rc = publish_lines(&publisher, &lines, err);
     if (rc < 0) {
         explain(&publisher, name, err);

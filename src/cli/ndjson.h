@@ -7,7 +7,7 @@
 #include "base/arena.h"
 #include "base/uuid.h"
 
-#define PH_NDJSON_LINE_MAX ((size_t)16 * 1024 * 1024)
+#define PH_PUBLISH_LINE_MAX ((size_t)16 * 1024 * 1024)
 
 /* Texts are slices of the line or lie in the arena. */
 struct ph_ndjson_event {

@@ -10,7 +10,7 @@
 #include "sql_postgres.h"
 
 #define STATEMENT_BYTES ((size_t)4 * 1024 * 1024)
-#define ARENA_BYTES     (STATEMENT_BYTES + 3 * PH_NDJSON_LINE_MAX)
+#define ARENA_BYTES     (STATEMENT_BYTES + 3 * PH_PUBLISH_LINE_MAX)
 #define PARAM_BYTES     ((size_t)256 * 1024 * 1024)
 #define PARAM_COUNT     6
 

@@ -211,7 +211,7 @@ static int set_string(const struct ph_option *row, void *config, const char *pre
                       struct ph_str value, struct ph_error *err)
 {
     char **at = value_at(row, config);
-    char *copy;
+    char *copy = NULL;
     int rc = copy_text(value, &copy, err);
     if (rc < 0) {
         (void)ph_fail_prefix(err, "%s", full_name(prefix, ph_str_from(row->name)).text);
@@ -231,7 +231,7 @@ static char **map_slot(struct ph_option_map *map, struct ph_str key)
             return &map->values[i];
         }
     }
-    char *copy;
+    char *copy = NULL;
     if (map->count == PH_OPTION_MAP_MAX || copy_text(key, &copy, NULL) < 0) {
         return NULL;
     }
@@ -244,7 +244,7 @@ static int set_map(const struct ph_option *row, void *config, const char *prefix
                    struct ph_str name, struct ph_str value, struct ph_error *err)
 {
     struct ph_option_map *map = value_at(row, config);
-    char *copy;
+    char *copy = NULL;
     int rc = copy_text(value, &copy, err);
     if (rc < 0) {
         (void)ph_fail_prefix(err, "%s", full_name(prefix, name).text);
@@ -272,7 +272,7 @@ static bool parse_number(enum ph_option_type type, struct ph_str value, int64_t 
 static int set_number(const struct ph_option *row, void *config, const char *prefix,
                       struct ph_str value, struct ph_error *err)
 {
-    int64_t number;
+    int64_t number = 0;
     if (!parse_number(row->type, value, &number)) {
         return refuse_value(row, prefix, value, err);
     }

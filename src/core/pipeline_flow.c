@@ -101,11 +101,18 @@ static void sink_works(struct ph_pipeline *p)
     }
 }
 
+/* Nothing new goes to a sink that is down. When it holds nothing of ours, submitting is the only
+ * way to ask whether it is back. */
+static bool may_submit(const struct ph_pipeline *p)
+{
+    return !p->sink_down || (!p->flight.head && ph_clock_mono_us() >= p->sink_due_us);
+}
+
 /* Submits what is ready while the window has room. 1 when something was submitted. */
 static int feed(struct ph_pipeline *p, struct ph_error *err)
 {
     int fed = 0;
-    while (p->ready.head && p->flight.count < (size_t)p->options->window && !p->sink_down &&
+    while (p->ready.head && p->flight.count < (size_t)p->options->window && may_submit(p) &&
            !p->refusal.set) {
         struct ph_batch *batch = ph_batch_queue_take(&p->ready);
         ph_batch_queue_put(&p->flight, batch);
@@ -261,7 +268,7 @@ static int wait_ms(const struct ph_pipeline *p)
         p->settle_due_us < until) { /* one may be under way beyond its time: look every ms */
         until = p->settle_due_us > now + 1000 ? p->settle_due_us : now + 1000;
     }
-    if (p->flight.head && p->sink_down && p->sink_due_us < until) {
+    if ((p->flight.head || p->ready.head) && p->sink_down && p->sink_due_us < until) {
         until = p->sink_due_us;
     }
     return until <= now ? 0 : (int)((until - now + 999) / 1000);
@@ -385,6 +392,10 @@ void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
             (void)poll(NULL, 0, 20);
         }
     }
+    p->settle_due_us = 0; /* what was sent is settled to the last event */
+    if (settle(p, &err) < 0) {
+        ph_log(PH_LOG_WARN, p->config->name, "some events will be sent again: %s", err.text);
+    }
     if (p->source && p->epoch != 0 && p->epoch == ph_lease_epoch(p->lease) &&
         ph__flow_save_now(p, &err) < 0) {
         ph_log(PH_LOG_WARN, p->config->name,
@@ -399,4 +410,5 @@ void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
         recycle(p, p->filling);
         p->filling = NULL;
     }
+    p->refusal = (struct ph_refusal){0}; /* a next session comes to that event again */
 }

@@ -139,7 +139,7 @@ static bool is_ours(const char *start, size_t len)
 
 static int repair(int fd, const char *path, int64_t *size, int64_t *ret_cut, struct ph_error *err)
 {
-    int64_t torn;
+    int64_t torn = *size;
     int rc = find_torn(fd, path, *size, &torn, err);
     *ret_cut = 0;
     if (rc < 0 || torn == *size) {

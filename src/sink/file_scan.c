@@ -32,9 +32,9 @@ struct scan {
     void *arg;
 };
 
-static int fail_read(const struct reader *reader, int code, struct ph_error *err)
+static int fail_read(const char *name, int code, struct ph_error *err)
 {
-    return ph_fail(err, PH_E_IO, "%s: %s", reader->name, strerrordesc_np(code));
+    return ph_fail(err, PH_E_IO, "%s: %s", name, strerrordesc_np(code));
 }
 
 /* Makes room behind what was read: moves it to the front, or doubles the buffer. */
@@ -77,7 +77,7 @@ static int read_more(struct reader *reader, struct ph_error *err)
         got = read(reader->fd, reader->bytes + reader->end, want);
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
-        return fail_read(reader, errno, err);
+        return fail_read(reader->name, errno, err);
     }
     reader->left -= got;
     reader->end += (size_t)got;
@@ -90,7 +90,7 @@ static int next_line(struct reader *reader, struct ph_str *out, struct ph_error 
     size_t looked = 0;
     for (;;) {
         size_t have = reader->end - reader->start;
-        char *at = reader->bytes + reader->start;
+        const char *at = have > 0 ? reader->bytes + reader->start : NULL;
         const char *found = have > looked ? memchr(at + looked, '\n', have - looked) : NULL;
         if (found) {
             *out = (struct ph_str){at, (size_t)(found - at)};
@@ -156,8 +156,7 @@ static int read_rotated(struct scan *scan, const char *path, uint64_t number, bo
     struct stat stat;
     PH_CLEANUP(ph_cleanup_fd) int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0 || fstat(fd, &stat) < 0) {
-        scan->reader.name = name;
-        return fail_read(&scan->reader, errno, err);
+        return fail_read(name, errno, err);
     }
     if (has_present && stat.st_dev == scan->present.st_dev && stat.st_ino == scan->present.st_ino) {
         return 0;
@@ -170,15 +169,14 @@ static int scan_all(struct scan *scan, const char *path, struct ph_error *err)
     /* the present file first, so that a rotation meanwhile hides nothing */
     PH_CLEANUP(ph_cleanup_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     int why = errno;
-    scan->reader.name = path;
     if ((fd < 0 && why != ENOENT) || (fd >= 0 && fstat(fd, &scan->present) < 0)) {
-        return fail_read(&scan->reader, errno, err);
+        return fail_read(path, errno, err);
     }
     PH_CLEANUP(ph_cleanup_mem) uint64_t *numbers = NULL;
     size_t count = 0;
     int rc = ph__file_rotated(path, &numbers, &count, err);
     if (rc == 0 && fd < 0 && count == 0) {
-        return fail_read(&scan->reader, ENOENT, err);
+        return fail_read(path, ENOENT, err);
     }
     for (size_t i = 0; rc == 0 && i < count; i++) {
         rc = read_rotated(scan, path, numbers[i], fd >= 0, err);

@@ -64,7 +64,7 @@ struct ph_pg_source {
     int64_t asked_us;         /* when it was sent, or when something last arrived for it */
     bool in_copy, copy_begun; /* rows are arriving; the header before the first has been seen */
     int64_t due_us;
-    int64_t rest_ms;      /* present interval between looks */
+    int64_t rest_us;      /* present interval between looks */
     int64_t last_tick_us; /* when we last learned of a tick */
     bool want_tick;       /* a row waits for the next tick */
     bool end_seen;        /* the last look found nothing */

@@ -26,11 +26,11 @@ static int rest(struct ph_pg_source *s, int64_t us)
     return STEP_ON;
 }
 
-/* After a look that found nothing: the next one later, twice as late each time. */
+/* After a look that found nothing: the next one a quarter later each time. */
 static int rest_longer(struct ph_pg_source *s)
 {
-    int64_t us = s->rest_ms * 1000;
-    s->rest_ms = s->rest_ms * 2 > s->config.poll_max_ms ? s->config.poll_max_ms : s->rest_ms * 2;
+    int64_t us = s->rest_us, most = s->config.poll_max_ms * 1000;
+    s->rest_us = us + us / 4 > most ? most : us + us / 4;
     s->end_seen = true;
     return rest(s, us);
 }
@@ -76,6 +76,7 @@ static int ask_tick(struct ph_pg_source *s, struct ph_error *err)
         rc = ph_pg_send_script(&s->read, ph_buf_text(&s->sql), err);
     }
     s->want_tick = false;
+    s->last_tick_us = ph_clock_mono_us();
     return asked(s, PH_PG_TICK, rc);
 }
 
@@ -166,7 +167,8 @@ static int ask_group(struct ph_pg_source *s, struct ph_error *err)
     size_t left = s->ticks_count - s->ticks_head;
     s->group = s->group_next < left ? s->group_next : left;
     s->limit = rows_max(s) + 1;
-    return ask_rows(s, PH_PG_GROUP, ph_sql_postgres_q_read_group, err);
+    bool none_open = s->prev.snapshot.xip_count == 0; /* half the planning */
+    return ask_rows(s, PH_PG_GROUP, none_open ? ph_sql_postgres_q_read_range : ph_sql_postgres_q_read_group, err);
 }
 
 static int ask_page(struct ph_pg_source *s, struct ph_error *err)
@@ -264,7 +266,7 @@ static int on_pending(struct ph_pg_source *s, struct ph_error *err)
     }
     s->end_seen = false;
     s->want_tick = true;
-    s->rest_ms = s->config.poll_min_ms;
+    s->rest_us = s->config.poll_min_ms * 1000;
     int64_t wait_us = s->last_tick_us + s->config.tick_min_ms * 1000 - ph_clock_mono_us();
     return wait_us > 0 ? rest(s, wait_us) : ask_tick(s, err);
 }
@@ -308,7 +310,9 @@ static int take_ticks(struct ph_pg_source *s, struct ph_error *err)
     s->ticks_head = 0;
     s->ticks_count = (size_t)count;
     s->ticks_listed = false;
-    s->last_tick_us = ph_clock_mono_us();
+    if (s->state == PH_PG_TICKS) { /* another reader's */
+        s->last_tick_us = ph_clock_mono_us();
+    }
     rc = saw(s, newest(s)->text, err);
     return rc < 0 ? rc : rest(s, 0);
 }
@@ -552,7 +556,7 @@ int ph_pg_read_seek(struct ph_pg_source *s, const struct ph_checkpoint *cp, stru
     }
     s->page_last = 0;
     s->group_next = 1;
-    s->rest_ms = s->config.poll_min_ms;
+    s->rest_us = s->config.poll_min_ms * 1000;
     s->want_tick = s->end_seen = s->ticks_listed = false;
     s->last_tick_us = ph_clock_mono_us();
     ph_buf_clear(&s->seen_text);

@@ -1,22 +1,24 @@
-"""Running the command `posthorn` in tests, and a door in front of PostgreSQL that can be shut."""
+"""The command `posthorn` with the status that a test wants, and a door in front of PostgreSQL that can be shut."""
 
+import functools
 import json
-import os
 import socket
 import subprocess
 import threading
-from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-ROOT = Path(__file__).resolve().parents[2]
-POSTHORN = os.environ.get("POSTHORN", str(ROOT / "build" / "src" / "cli" / "posthorn"))
+from servers import Posthorn
 
 
-def posthorn(*words, status=0, stdin=None, env=None, timeout=120):
+@functools.cache
+def tool():
+    return Posthorn()
+
+
+def posthorn(*words, status=0, stdin=None, **kwargs):
     """The finished command; it must have ended with that status."""
-    done = subprocess.run([POSTHORN, *words], input=stdin, capture_output=True, text=True, timeout=timeout,
-                          env={**os.environ, **(env or {})})
+    done = tool().run(*words, input=stdin, **kwargs)
     assert done.returncode == status, f"{words}: status {done.returncode}, not {status}\n{done.stdout}{done.stderr}"
     return done
 
@@ -26,13 +28,14 @@ def answer(*words, status=0, **kwargs):
     return json.loads(posthorn(*words, "--json", status=status, **kwargs).stdout)
 
 
-def start(*words, **kwargs):
-    return subprocess.Popen([POSTHORN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+def start(*words, env=None, **kwargs):
+    return subprocess.Popen([str(tool().binary), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env=tool().env | (env or {}), **kwargs)
 
 
 def sanitized():
     """Whether the program is built with AddressSanitizer or ThreadSanitizer, which need memory of their own."""
-    program = Path(POSTHORN).read_bytes()
+    program = tool().binary.read_bytes()
     return b"__asan_init" in program or b"__tsan_init" in program
 
 

@@ -4,6 +4,7 @@ Reading goes through librdkafka (confluent_kafka); produce_java() runs Kafka's o
 compare partitions with a Java client's.
 """
 
+import base64
 import json
 import logging
 import os
@@ -60,8 +61,8 @@ ONE_NODE = {
     "group.initial.rebalance.delay.ms": 0,
     "auto.create.topics.enable": "true",
     # one broker that is killed and comes back at once: nobody else to wait for
-    "broker.session.timeout.ms": 3000,
-    "broker.heartbeat.interval.ms": 500,
+    "broker.session.timeout.ms": 2000,
+    "broker.heartbeat.interval.ms": 400,
 }
 
 
@@ -130,9 +131,8 @@ class Kafka(Server):
 
     def launch(self):
         if not (self.folder / "data" / "meta.properties").exists():
-            cluster = uuid.uuid4().bytes  # a Kafka uuid is its 22 characters of base64
-            run_as(self.jvm("kafka.tools.StorageTool", "format", "-t", base64_id(cluster), "-c",
-                            self.properties), self.user, self.folder)
+            run_as(self.jvm("kafka.tools.StorageTool", "format", f"--cluster-id={new_cluster_id()}",
+                            "--config", self.properties), self.user, self.folder)
         env = {k: v for k, v in os.environ.items() if not k.startswith(("KAFKA_", "JAVA_TOOL"))}
         self.child = spawn(self.jvm("kafka.Kafka", self.properties), self.user, self.folder,
                            env | {"HOME": str(self.folder)}, self.log_path)
@@ -151,15 +151,17 @@ class Kafka(Server):
     # -- topics --
 
     def admin(self):
-        return AdminClient({"bootstrap.servers": self.bootstrap, "socket.timeout.ms": 10000}, logger=SILENT)
+        return AdminClient({"bootstrap.servers": self.bootstrap, "socket.timeout.ms": 10000,
+                            "logger": SILENT})
 
     def create_topic(self, name, partitions=4, config=None):
         """Makes a topic and waits until each of its partitions has a leader; returns its name."""
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config or {})
-        self.admin().create_topics([topic], operation_timeout=30)[name].result(timeout=30)
+        admin = self.admin()  # held: its answers die with it
+        admin.create_topics([topic], operation_timeout=30)[name].result(timeout=30)
 
         def led():
-            meta = self.admin().list_topics(name, timeout=10).topics[name]
+            meta = admin.list_topics(name, timeout=10).topics[name]
             return len(meta.partitions) == partitions and all(p.leader == 1 for p in meta.partitions.values())
 
         until(led, 30, f"leaders of topic {name}")
@@ -168,7 +170,8 @@ class Kafka(Server):
     def set_topic_config(self, name, config):
         """Sets a topic's configuration to config alone."""
         resource = ConfigResource("topic", name, set_config={k: str(v) for k, v in config.items()})
-        for answer in self.admin().alter_configs([resource]).values():
+        admin = self.admin()
+        for answer in admin.alter_configs([resource]).values():
             answer.result(timeout=30)
 
     def topics(self, pattern=""):
@@ -182,7 +185,8 @@ class Kafka(Server):
         """A consumer that stores no offsets and tells each partition's end."""
         return confluent_kafka.Consumer({
             "bootstrap.servers": self.bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False,
-            "enable.partition.eof": True, "auto.offset.reset": "earliest", **config}, logger=SILENT)
+            "enable.partition.eof": True, "auto.offset.reset": "earliest",
+            "logger": SILENT, **config})
 
     def consume_all(self, topics, timeout=60, **config):
         """All records of the topics up to the end offsets of now, by topic and partition, as Records."""
@@ -231,10 +235,9 @@ class Kafka(Server):
         return {r.key.decode(): r.partition for r in self.consume_all(topic)}
 
 
-def base64_id(raw):
-    import base64
-
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+def new_cluster_id():
+    """A Kafka uuid: 22 characters of base64, of which the first may be a minus."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def speaks_kafka(port):

@@ -1,16 +1,13 @@
-"""A fresh database with Posthorn's schema for one test, and the few things its tests share.
+"""Posthorn's schema in a test's own database, and the few things its tests share.
 
-A server is what the fixtures pg15 and pg18 give: all that is asked of it is dsn(dbname), as a superuser.
+    @pytest.fixture
+    def db(each_database):
+        return install(each_database)
 """
 
-import contextlib
-import time
-import uuid
-from pathlib import Path
+from servers import ROOT, until
 
-import psycopg
-
-SQL = Path(__file__).resolve().parents[2] / "sql" / "postgres"
+SQL = ROOT / "sql" / "postgres"
 
 # What became visible between two ticks: design.md section 5, word for word. A reader's only query.
 BETWEEN = """
@@ -23,37 +20,12 @@ BETWEEN = """
 EARLIEST = "3:3:"
 
 
-class Database:
-    def __init__(self, server, name):
-        self.server, self.name = server, name
-
-    def dsn(self):
-        return self.server.dsn(self.name)
-
-    def connect(self, **kwargs):
-        return psycopg.connect(self.dsn(), autocommit=True, **kwargs)
-
-
-@contextlib.contextmanager
-def make_database(server, schema=True):
-    name = "schema_" + uuid.uuid4().hex[:12]
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
-        try:
-            db = Database(server, name)
-            if schema:
-                with db.connect() as c:
-                    install(c)
-            yield db
-        finally:
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def install(conn):
+def install(database):
     """As `posthorn init` does: the file is one transaction, and holds no BEGIN of its own."""
-    with conn.transaction():
+    with database.connect() as conn, conn.transaction():
         conn.execute("SET LOCAL search_path = pg_catalog")
         conn.execute((SQL / "0001_init.sql").read_text())
+    return database
 
 
 def one(conn, sql, *args):
@@ -70,15 +42,7 @@ def between(conn, prev, cur, last=0):
     return conn.execute(BETWEEN, dict(prev=prev, cur=cur, last=last)).fetchall()
 
 
-def until(condition, seconds=20):
-    """Waits for a condition, and fails where it does not come true."""
-    end = time.monotonic() + seconds
-    while not (got := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
-    return got
-
-
 def waits_for_lock(watch, conn):
     pid = conn.info.backend_pid
-    until(lambda: one(watch, "SELECT count(*) FROM pg_locks WHERE pid = %s AND NOT granted", pid))
+    until(lambda: one(watch, "SELECT count(*) FROM pg_locks WHERE pid = %s AND NOT granted", pid),
+          what="a session to wait for a lock")

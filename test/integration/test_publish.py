@@ -7,15 +7,15 @@ import uuid
 import pytest
 
 from command import Door, posthorn, sanitized, start
-from schema_db import make_database, one
+from schema_db import install, one
 
 ONE = ["--aggregate-type", "order", "--aggregate-id", "1", "--event-type", "Placed"]
 
 
 @pytest.fixture(params=["pg15", "pg18"])
 def db(request):
-    with make_database(request.getfixturevalue(request.param)) as database:
-        yield database
+    with request.getfixturevalue(request.param).fresh_database("publish") as database:
+        yield install(database)
 
 
 @pytest.fixture

@@ -9,15 +9,14 @@ import uuid
 import pytest
 from psycopg import errors
 
-from schema_db import EARLIEST, SQL, make_database, make_tick, one, waits_for_lock
+from schema_db import EARLIEST, SQL, install, make_tick, one, waits_for_lock
 
 PUBLISH = "SELECT posthorn.publish('order', %s, 'created', '{}')"
 
 
-@pytest.fixture(params=["pg15", "pg18"])
-def db(request):
-    with make_database(request.getfixturevalue(request.param)) as database:
-        yield database
+@pytest.fixture
+def db(each_database):
+    return install(each_database)
 
 
 @pytest.fixture
@@ -231,14 +230,14 @@ def test_security_definer_functions_pin_their_search_path(db):
                       " WHERE created_at = 'epoch' OR made_at = 'epoch'") == 0
 
 
-def test_installs_without_a_superuser(request, db):
+def test_installs_without_a_superuser(each_database):
     """An owner with CREATEROLE installs all of it; its relay works through granted roles alone."""
     installer = "installer_" + uuid.uuid4().hex[:8]
-    with make_database(db.server, schema=False) as fresh, fresh.connect() as c:
+    with each_database.connect() as c:
         c.execute((SQL / "roles.sql").read_text().split("-- Everything belongs")[0])
         c.execute(f"CREATE ROLE {installer} CREATEROLE")
         c.execute(f"GRANT posthorn_owner TO {installer} WITH ADMIN OPTION")
-        c.execute(f"GRANT CREATE ON DATABASE {fresh.name} TO {installer}")
+        c.execute(f"GRANT CREATE ON DATABASE {each_database.name} TO {installer}")
         try:
             c.execute(f"SET ROLE {installer}")
             for name in ("0001_init.sql", "roles.sql"):
@@ -247,7 +246,6 @@ def test_installs_without_a_superuser(request, db):
             c.execute("SET ROLE posthorn_relay")
             assert one(c, "SELECT tick FROM posthorn.make_tick(0)") == 1
             c.execute("SELECT * FROM posthorn.maintain()")
-            c.execute("RESET ROLE")
         finally:
             c.execute("RESET ROLE")
             c.execute(f"DROP OWNED BY {installer}")

@@ -3,25 +3,19 @@
 Each test gets a database of its own with 0001_init.sql in it, on PostgreSQL 15 and on 18.
 """
 
-import os
-import shutil
-import subprocess
 import threading
-from pathlib import Path
 
-import psycopg
 import pytest
 from psycopg import errors
 
-from schema_db import EARLIEST, between, make_database, make_tick, one, waits_for_lock
+from schema_db import EARLIEST, between, install, make_tick, one, waits_for_lock
 
 PUBLISH = "SELECT posthorn.publish('order', %s, 'created', '{}')"
 
 
-@pytest.fixture(params=["pg15", "pg18"])
-def db(request):
-    with make_database(request.getfixturevalue(request.param)) as database:
-        yield database
+@pytest.fixture
+def db(each_database):
+    return install(each_database)
 
 
 def test_a_tick_needs_a_transaction_that_wrote_nothing(db):
@@ -166,42 +160,20 @@ def test_a_tick_is_flushed_with_all_that_it_saw(db):
 # -- a standby ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def standby(request, tmp_path_factory):
-    """A streaming copy of the whole PostgreSQL 15 server with one database of ours, promoted by the test."""
-    bindir = Path("/usr/lib/postgresql/15/bin")
-    base = tmp_path_factory.mktemp("standby")
-    as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if as_postgres:
-        for directory in [base, *list(base.parents)[:2]]:
-            directory.chmod(0o755)
-        shutil.chown(base, "postgres")
-
-    def run(program, *args):
-        subprocess.run([*as_postgres, str(bindir / program), *args], check=True, cwd="/",
-                       stdout=subprocess.DEVNULL)
-
-    with make_database(request.getfixturevalue("pg15")) as db:
-        data = str(base / "data")
-        run("pg_basebackup", "-d", db.server.dsn("postgres"), "-D", data, "-R", "-X", "stream", "-c", "fast")
-        with open(base / "data" / "postgresql.auto.conf", "a") as conf:
-            conf.write(f"listen_addresses = ''\nunix_socket_directories = '{base}'\nport = 5432\n"
-                       "hot_standby = on\nlogging_collector = off\n")
-        run("pg_ctl", "-D", data, "-l", str(base / "log"), "-w", "start")
-        try:
-            with psycopg.connect(db.dsn(), host=str(base), hostaddr="", port=5432, autocommit=True) as c:
-                yield c
-        finally:
-            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-
-
-def test_a_standby_makes_no_tick_and_a_promoted_one_names_its_timeline(standby):
-    assert one(standby, "SELECT timeline, in_recovery, future_rows FROM posthorn.identity()") == (None, True, 0)
-    for call in ("make_tick(0)", "maintain()"):
-        with pytest.raises(errors.ReadOnlySqlTransaction, match="standby"):
-            standby.execute(f"SELECT * FROM posthorn.{call}")
-    assert one(standby, "SELECT count(*) FROM posthorn.pending") == 0
-    assert one(standby, "SELECT pg_promote()")
-    assert one(standby, "SELECT timeline, in_recovery FROM posthorn.identity()") == (2, False)
-    assert make_tick(standby)[0] == 1
-    assert len(standby.execute("SELECT * FROM posthorn.maintain()").fetchall()) == 20
+@pytest.mark.parametrize("server", ["pg15", "pg18"])
+def test_a_standby_makes_no_tick_and_a_promoted_one_names_its_timeline(request, server):
+    primary = request.getfixturevalue(server)
+    with primary.fresh_database() as db:
+        install(db)
+        with primary.make_standby() as standby:
+            with standby.connect(db.name) as c:
+                assert one(c, "SELECT timeline, in_recovery, future_rows FROM posthorn.identity()") \
+                    == (None, True, 0)
+                for call in ("make_tick(0)", "maintain()"):
+                    with pytest.raises(errors.ReadOnlySqlTransaction, match="standby"):
+                        c.execute(f"SELECT * FROM posthorn.{call}")
+                assert one(c, "SELECT count(*) FROM posthorn.pending") == 0
+                standby.promote()
+                assert one(c, "SELECT timeline, in_recovery FROM posthorn.identity()") == (2, False)
+                assert make_tick(c)[0] == 1
+                assert len(c.execute("SELECT * FROM posthorn.maintain()").fetchall()) == 20

@@ -1,0 +1,138 @@
+"""What the benchmarks share: servers, a backlog, one run of the floor and one of the relay, medians."""
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "test" / "integration"))
+
+from kafka_server import Kafka  # noqa: E402
+from postgres_server import Postgres  # noqa: E402
+
+BUILD = Path(os.environ.get("POSTHORN_BUILD", ROOT / "build"))
+POSTHORN = str(BUILD / "src/cli/posthorn")
+FLOOR = str(BUILD / "bench/floor")
+SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "30min", "max_connections": 620,
+            "autovacuum_naptime": "1h"}
+BACKLOG = """INSERT INTO posthorn.outbox (bucket, aggregate_type, aggregate_id, event_type, payload)
+             OVERRIDING USER VALUE
+             SELECT %(bucket)s::smallint, 'Order', 'order-' || (i::bigint * 7919 %% 10000), 'OrderPlaced',
+                    jsonb_build_object('orderId', i, 'note', repeat('x', 160))
+               FROM generate_series(%(first)s::int, %(last)s::int) i"""
+CHUNK = 1000  # events in a transaction
+
+
+def say(**line):
+    print(json.dumps(line), flush=True)
+
+
+def run(*args, limit=1200):
+    done = subprocess.run(args, capture_output=True, text=True, timeout=limit)
+    if done.returncode != 0:
+        raise RuntimeError(f"{args[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return done
+
+
+class Stage:
+    """PostgreSQL and Kafka with a database that holds the schema."""
+
+    def __init__(self):
+        self.pg = Postgres(15, options=SETTINGS)
+        self.kafka = Kafka()
+        self.topics = 0
+
+    def __enter__(self):
+        self.pg.start()
+        self.kafka.start()
+        return self
+
+    def __exit__(self, *_):
+        self.kafka.close()
+        self.pg.close()
+
+    def database(self, name):
+        self.pg.sql(f'CREATE DATABASE "{name}"')
+        uri = self.pg.socket_dsn(name)
+        run(POSTHORN, "init", uri)
+        return uri
+
+    def topic(self):
+        self.topics += 1
+        return self.kafka.create_topic(f"bench-{self.topics}", partitions=4)
+
+    def fill(self, name, events, bucket=None, transaction=CHUNK):
+        """Events in transactions of `transaction`, in one bucket of the ring (default: today's)."""
+        with self.pg.connect(name, autocommit=False) as conn:
+            if bucket is None:
+                bucket = conn.execute("SELECT (extract(epoch FROM now())::bigint / 86400) % 10").fetchone()[0]
+            for first in range(1, events + 1, transaction):
+                conn.execute(BACKLOG, {"bucket": bucket, "first": first, "last": min(first + transaction - 1, events)})
+                conn.commit()
+        self.pg.sql("VACUUM ANALYZE posthorn.outbox", database=name)
+
+
+def floor(stage, uri, after=0):
+    """Events a second of bench/floor."""
+    words = run(FLOOR, uri, stage.kafka.bootstrap, stage.topic(), str(after)).stdout.split()
+    return int(words[1]), int(words[1]) / float(words[3])
+
+
+def relay_command(stage, uri, name, topic, *sets):
+    words = [POSTHORN, "run", "--from", uri, "--to", stage.kafka.uri, "--name", name, "--set", f"route.topic={topic}"]
+    for one in sets:
+        words += ["--set", one]
+    return words
+
+
+def relay(stage, uri, name, *sets, once=True):
+    """One drain by `posthorn run --once`: events, events a second, peak RSS in MiB, CPU seconds."""
+    command = relay_command(stage, uri, name, stage.topic(), *sets) + ["--once"]
+    begun = time.monotonic()
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    text = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.monotonic() - begun
+    if child.returncode != 0:
+        raise RuntimeError(f"posthorn ended with {child.returncode}: {text[-2000:]}")
+    events = int(text.rsplit("drained: ", 1)[1].split(" events")[0])
+    return {"events": events, "rate": events / seconds, "rss_mib": usage.ru_maxrss / 1024,
+            "cpu_s": usage.ru_utime + usage.ru_stime}
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+class Live:
+    """A relay that runs while a block runs."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __enter__(self):
+        self.child = subprocess.Popen(self.command, stderr=subprocess.DEVNULL)
+        return self
+
+    def cpu_s(self):
+        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def __exit__(self, *_):
+        self.child.terminate()
+        self.child.wait(30)
+
+
+__all__ = ["CHUNK", "POSTHORN", "Live", "Stage", "floor", "median", "percentile", "relay", "relay_command", "resource", "run", "say",
+           "threading"]
