@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "cli/cli.h"
 #include "config/uri.h"
 #include "core/sink.h"
 #include "core/source.h"
@@ -52,7 +53,7 @@ static bool hide_uri(char *word)
         return false;
     }
     struct ph_buf shown;
-    ph_buf_init(&shown, 64 * 1024);
+    ph_buf_init(&shown, PH_CLI_PAGE_MAX);
     ph_uri_redact(uri, &shown);
     overwrite(word, (size_t)(uri - word), ph_buf_text(&shown));
     ph_buf_free(&shown);
@@ -70,7 +71,7 @@ int ph_argv_take(struct ph_argv *out, int argc, char **argv, struct ph_error *er
         }
         out->count++;
     }
-    if (out->count < argc) {
+    if (!out->words || out->count < argc) {
         ph_argv_free(out);
         return ph_fail(err, PH_E_NOMEM, "out of memory");
     }

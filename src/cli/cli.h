@@ -11,9 +11,9 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define PH_CLI_VALUES_MAX   512
-#define PH_CLI_OPTIONS_MAX  32
-#define PH_CLI_OPERANDS_MAX 2
+#define PH_CLI_VALUES_MAX  512
+#define PH_CLI_OPTIONS_MAX 32
+#define PH_CLI_PAGE_MAX    ((size_t)1 << 20) /* of what a command says */
 
 /* Exit statuses that are no error's; see ph_code_exit for those. */
 enum ph_exit { PH_EXIT_OK = 0, PH_EXIT_FOUND = 1, PH_EXIT_USAGE = 64, PH_EXIT_IO = 74 };

@@ -16,7 +16,7 @@ static int help_run(const struct ph_cli *cli)
         }
     }
     struct ph_buf page;
-    ph_buf_init(&page, 256 * 1024);
+    ph_buf_init(&page, PH_CLI_PAGE_MAX);
     ph_cli_help(command, &page);
     int status = ph_cli_print(&page);
     ph_buf_free(&page);

@@ -194,7 +194,7 @@ static int init_run(const struct ph_cli *cli)
     struct ph_error err = {0};
     struct init init = {.dry_run = ph_cli_get(cli, "dry-run") != NULL,
                         .roles = ph_cli_get(cli, "roles") != NULL};
-    ph_buf_init(&init.said, 1024 * 1024);
+    ph_buf_init(&init.said, PH_CLI_PAGE_MAX);
     int rc = ph_database_connect(&init.pg, cli->operand, "init", &err);
     if (rc == 0) {
         rc = apply_all(&init, &err);

@@ -206,7 +206,7 @@ static void explain(const struct ph_publisher *publisher, const char *name, stru
 {
     struct ph_error cause = *err;
     struct ph_buf text;
-    ph_buf_init(&text, PH_ERROR_TEXT_MAX * 2);
+    ph_buf_init(&text, PH_CLI_PAGE_MAX);
     if (publisher->bad_line > 0) {
         ph_buf_printf(&text, "%s:%lld: ", name, (long long)publisher->bad_line);
     }

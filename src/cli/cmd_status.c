@@ -174,7 +174,7 @@ static int status_run(const struct ph_cli *cli)
         return ph_cli_fail(&err);
     }
     struct ph_buf out;
-    ph_buf_init(&out, 64 * 1024 * 1024);
+    ph_buf_init(&out, PH_CLI_PAGE_MAX * 64);
     if (ph_cli_get(cli, "json")) {
         put_json(&out, res);
     } else {

@@ -196,7 +196,7 @@ static int answer(struct verify *verify, bool json)
         }
     }
     struct ph_buf out;
-    ph_buf_init(&out, 1024 * 1024);
+    ph_buf_init(&out, PH_CLI_PAGE_MAX);
     if (json) {
         put_json(&out, verify);
     } else {

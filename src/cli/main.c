@@ -27,7 +27,7 @@ static int usage_fail(const struct ph_command *command, const struct ph_error *e
 static int show(const struct ph_command *command, bool versions)
 {
     struct ph_buf page;
-    ph_buf_init(&page, 256 * 1024);
+    ph_buf_init(&page, PH_CLI_PAGE_MAX);
     if (versions) {
         ph_cli_versions(&page);
     } else {

@@ -27,7 +27,7 @@ int ph_cli_settings(const struct ph_cli *cli, struct ph_settings *settings)
         .once = ph_cli_get(cli, "once") != NULL,
     };
     struct ph_buf problems;
-    ph_buf_init(&problems, 1024 * 1024);
+    ph_buf_init(&problems, PH_CLI_PAGE_MAX);
     rc = ph_settings_load(settings, &args, &problems);
     ph_cli_complain(ph_buf_text(&problems));
     ph_buf_free(&problems);

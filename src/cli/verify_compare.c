@@ -286,6 +286,7 @@ static int compare_part(struct ph_compare *c, size_t part, struct ph_error *err)
 /* The slot of a key and lane: theirs, or a free one. */
 static struct last *find_last(struct last *lasts, size_t size, uint64_t key, uint64_t lane)
 {
+    assert(size > 0);
     size_t at = (size_t)(key ^ lane * UINT64_C(0x9e3779b97f4a7c15)) % size;
     while (lasts[at].used && (lasts[at].key != key || lasts[at].lane != lane)) {
         at = (at + 1) % size;

@@ -165,7 +165,7 @@ bool ph_uri_has_secret(const char *uri)
         return true;
     }
     struct ph_buf shown;
-    ph_buf_init(&shown, 64 * 1024);
+    ph_buf_init(&shown, (size_t)1 << 20);
     redact_any(text, &shown);
     bool secret = !ph_str_eq(ph_buf_str(&shown), text);
     ph_buf_free(&shown);

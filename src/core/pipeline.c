@@ -153,6 +153,11 @@ int ph_pipeline_run(struct ph_pipeline *p, struct ph_error *err)
     while (more == 1) {
         ph_error_clear(err);
         int rc = ph_stop_wanted(p->stop) ? PH_E_STOPPED : session(p, err);
+        if (rc == PH_E_STOPPED && p->flight.head) {
+            ph_log(PH_LOG_INFO, p->config->name,
+                   "stopping once what is in flight has arrived, in %lld ms at the latest",
+                   (long long)p->options->drain_timeout_ms);
+        }
         /* when another instance owns the pipeline it sends what we had in flight */
         ph__flow_drain(p, rc == PH_E_FENCED ? 0 : p->options->drain_timeout_ms);
         ph__session_close(p);

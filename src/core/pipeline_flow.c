@@ -55,10 +55,22 @@ static void refuse(struct ph_pipeline *p, const struct ph_event *event)
                    event->cause ? event->cause : "no cause given");
 }
 
-/* Routes a batch. What comes behind an event without a route is cut off: the rest is delivered,
+/* Cuts a batch off at an event that was refused before it was submitted: the rest is delivered,
  * then the pipeline stops. */
+static void cut_at(struct ph_pipeline *p, struct ph_batch *batch, const struct ph_event *event)
+{
+    refuse(p, event);
+    batch->count = (size_t)(event - batch->events);
+    batch->refused = 0;
+    batch->has_end = false;
+}
+
+/* Routes a batch. The source may have refused a row already, and the route may refuse an event. */
 static int route(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
 {
+    if (batch->refused > 0) {
+        cut_at(p, batch, ph_batch_refused(batch));
+    }
     if (!(p->config->sink->caps & PH_SINK_RECORDS)) {
         return 0;
     }
@@ -67,10 +79,7 @@ static int route(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error 
         return routed;
     }
     if ((size_t)routed < batch->count) {
-        refuse(p, &batch->events[routed]);
-        batch->count = (size_t)routed;
-        batch->refused = 0;
-        batch->has_end = false;
+        cut_at(p, batch, &batch->events[routed]);
     }
     return 0;
 }

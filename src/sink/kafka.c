@@ -183,10 +183,10 @@ static rd_kafka_resp_err_t produce(struct ph_kafka *k, const struct ph_kafka_top
         return RD_KAFKA_RESP_ERR__QUEUE_FULL; /* no memory now: try again at the next poll */
     }
     const struct ph_str key = event->key, body = event->body;
-    rd_kafka_resp_err_t rc =
-        rd_kafka_producev(k->rk, RD_KAFKA_V_RKT(topic->handle), RD_KAFKA_V_KEY(key.ptr, key.len),
-                          RD_KAFKA_V_VALUE((void *)(uintptr_t)body.ptr, body.len),
-                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(event), RD_KAFKA_V_END);
+    rd_kafka_resp_err_t rc = rd_kafka_producev(
+        k->rk, RD_KAFKA_V_RKT(topic->handle), RD_KAFKA_V_KEY((void *)(uintptr_t)key.ptr, key.len),
+        RD_KAFKA_V_VALUE((void *)(uintptr_t)body.ptr, body.len), RD_KAFKA_V_HEADERS(headers),
+        RD_KAFKA_V_OPAQUE(event), RD_KAFKA_V_END);
     if (rc != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rd_kafka_headers_destroy(headers);
         return rc;
@@ -237,7 +237,7 @@ static int meet_topic(struct ph_kafka *k, struct ph_kafka_topic *topic, struct p
 }
 
 static int hand_over(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event,
-                struct ph_error *err)
+                     struct ph_error *err)
 {
     struct ph_kafka_topic *topic;
     char cause[512];

@@ -104,8 +104,9 @@ int ph_pg_read_fetch(struct ph_pg_source *s, struct ph_batch *batch,
 
 /* Position and transaction of a raw row; false when it is not a row of ours. */
 bool ph_pg_row_peek(const char *bytes, size_t len, uint64_t *xid, int64_t *position) PH_MUST_CHECK;
-/* Decodes a row (in the batch's arena) into event. PH_E_DATA when it is malformed. */
-int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event,
+/* Decodes a row (in the batch's arena) into event. PH_E_DATA when it is malformed. *flaw says why a
+ * well-formed row is no event that can be delivered (an owner can insert such), or is NULL. */
+int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, const char **flaw,
                      struct ph_error *err) PH_MUST_CHECK;
 /* Strips the header that precedes the first row of a binary COPY: the bytes left, or -1. */
 int ph_pg_row_skip_header(const char **bytes, size_t *len);

@@ -89,9 +89,13 @@ static int decode_rows(struct ph_pg_source *s, struct ph_batch *batch, struct ph
             return ph_fail(err, PH_E_SOFTWARE, "a batch is smaller than what was read for it");
         }
         event->span = span;
-        int rc = ph_pg_row_decode(row->bytes, row->len, event, err);
+        const char *flaw;
+        int rc = ph_pg_row_decode(row->bytes, row->len, event, &flaw, err);
         if (rc < 0) {
             return rc;
+        }
+        if (flaw) {
+            ph_batch_verdict(batch, event, PH_REJECT, flaw);
         }
     }
     batch->bytes = s->rows_bytes;

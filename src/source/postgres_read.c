@@ -168,7 +168,8 @@ static int ask_group(struct ph_pg_source *s, struct ph_error *err)
     s->group = s->group_next < left ? s->group_next : left;
     s->limit = rows_max(s) + 1;
     bool none_open = s->prev.snapshot.xip_count == 0; /* half the planning */
-    return ask_rows(s, PH_PG_GROUP, none_open ? ph_sql_postgres_q_read_range : ph_sql_postgres_q_read_group, err);
+    return ask_rows(s, PH_PG_GROUP,
+                    none_open ? ph_sql_postgres_q_read_range : ph_sql_postgres_q_read_group, err);
 }
 
 static int ask_page(struct ph_pg_source *s, struct ph_error *err)

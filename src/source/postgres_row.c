@@ -115,7 +115,8 @@ static bool jsonb_text(struct ph_str *s)
     return true;
 }
 
-int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, struct ph_error *err)
+int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, const char **flaw,
+                     struct ph_error *err)
 {
     struct ph_str c[COL_COUNT];
     if (!split(bytes, len, c) || c[COL_XID].len != 8 || c[COL_POSITION].len != 8 ||

@@ -8,7 +8,8 @@
 
 Every event carries {"key", "n", "ledger"} as its payload. n is that key's count, drawn under the row lock
 of ledger_key in the transaction that publishes, so committed events of one key have rising n in the order
-of their commits. An outcome is unknown only where the connection was lost at COMMIT.
+of their commits. An outcome is unknown only where the connection was lost at COMMIT; a prepared
+transaction is looked up and ended after the reconnect, so what became of it is known.
 """
 
 import collections
@@ -21,6 +22,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 
@@ -31,7 +33,8 @@ OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One event that a writer tried to commit. committed_at is the wall clock behind a successful COMMIT."""
+    """One event that a writer tried to commit. committed_at is the wall clock behind the COMMIT's answer;
+    None where it came to nothing, or became known later."""
 
     event_id: str
     key: str
@@ -141,9 +144,15 @@ def check(ledger, delivered):
 
 
 def read_ndjson(path):
-    """The objects of a file of the sink `file`; a last line without its newline is not there yet."""
-    with open(path, "rb") as lines:
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+    """The objects of a file of the sink `file`, rotated ones first (PATH.1, PATH.2, ..); a last line
+    without its newline is not there yet."""
+    path = Path(path)
+    old = [p for p in path.parent.glob(path.name + ".*") if p.suffix[1:].isdigit()]
+    found = []
+    for part in [*sorted(old, key=lambda p: int(p.suffix[1:])), path]:
+        with open(part, "rb") as lines:
+            found += [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return found
 
 
 def delivered_ndjson(path, name=None):
@@ -153,8 +162,15 @@ def delivered_ndjson(path, name=None):
 
 def delivered_kafka(records, name=None):
     """The same from records of a topic: their header id and their value (envelope none)."""
-    return [(id_of(r), *place) for r in records
-            if r.value is not None and (place := place_of(json.loads(r.value), name))]
+    return [(id_of(r), *place) for r in records if (place := place_of(json_of(r.value), name))]
+
+
+def json_of(value):
+    """A record's value; None of one that is no JSON, which no writer made."""
+    try:
+        return json.loads(value or b"null")
+    except ValueError:
+        return None
 
 
 def id_of(record):
@@ -181,6 +197,7 @@ DRAW = "SELECT nextval(pg_get_serial_sequence('posthorn.outbox', 'position'))"
 PLACED = """INSERT INTO posthorn.outbox (position, event_id, aggregate_type, aggregate_id, event_type, payload)
             OVERRIDING SYSTEM VALUE VALUES (%(position)s, %(id)s, %(type)s, %(key)s, 'ledger', %(payload)s)"""
 RECONNECT_SECONDS = 0.05
+SETTLE_SECONDS = 20
 
 
 @dataclass
@@ -190,13 +207,15 @@ class Mix:
     early_xid: draws its transaction id and pauses before it locks a key. early_position (as the owner
     of the tables only): draws an event's position and pauses before it inserts the event, the key being
     locked already, since else nothing could keep the key's order. rollback: rolls all back. savepoint:
-    rolls a part back. several: has 2 to 5 events. strict and raw: how an event is published, by
+    rolls a part back. prepared: commits in two phases, with a pause between (max_prepared_transactions
+    must allow one a writer). several: has 2 to 5 events. strict and raw: how an event is published, by
     publish(strict => true) and by a plain INSERT, else by publish(). pause_seconds: a pause's maximum."""
 
     early_xid: float = 0.2
     early_position: float = 0.0
     rollback: float = 0.1
     savepoint: float = 0.15
+    prepared: float = 0.0
     several: float = 0.3
     strict: float = 0.2
     raw: float = 0.4
@@ -256,13 +275,20 @@ class Writers:
         return self.ledger
 
 
+class Doubt:
+    """A prepared transaction whose end its writer has not heard of. prepared: that it was, is certain."""
+
+    def __init__(self, gid, pid):
+        self.gid, self.pid, self.prepared, self.events = gid, pid, False, []
+
+
 class Writer:
     """One thread of Writers, with one connection."""
 
     def __init__(self, writers, rng):
         self.all, self.mix, self.rng = writers, writers.mix, rng
-        self.conn = None
-        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.conn = self.doubt = None
+        self.thread = threading.Thread(target=self.work, name=f"writer-{writers.name}", daemon=True)
 
     def join(self, timeout):
         """Whether it still runs."""
@@ -285,22 +311,35 @@ class Writer:
                 due = max(due + self.all.interval, time.monotonic() - 1)
                 if self.connected():
                     self.transaction()
+            self.last_words()
         except Exception as why:  # a fault of the test itself; stop() and wait_ok() raise it
             self.all.problems.append(repr(why))
         finally:
             self.disconnect()
 
+    def last_words(self):
+        """Leaves no prepared transaction behind, if the server is there in time."""
+        end = time.monotonic() + SETTLE_SECONDS
+        while self.doubt and not self.connected():
+            if time.monotonic() > end:
+                self.close_doubt(UNKNOWN)
+                return
+            time.sleep(RECONNECT_SECONDS)
+
     def connected(self):
-        """Whether there is a connection now; after a failed try, one pause has passed."""
-        if self.conn is None or self.conn.closed:
-            try:
+        """Whether there is a connection, with nothing in doubt; after a failed try, a pause has passed."""
+        try:
+            if self.conn is None or self.conn.closed:
                 self.conn = psycopg.connect(self.all.uri, autocommit=True, connect_timeout=5,
                                             prepare_threshold=None)
-            except psycopg.OperationalError:
-                self.all.failures["connect"] += 1
-                self.all.stopping.wait(RECONNECT_SECONDS)
-                return False
-        return True
+            if self.doubt:
+                self.settle()
+            return True
+        except psycopg.OperationalError:
+            self.all.failures["connect"] += 1
+            self.disconnect()
+            self.all.stopping.wait(RECONNECT_SECONDS)
+            return False
 
     def disconnect(self):
         if self.conn is not None:
@@ -319,16 +358,16 @@ class Writer:
         outcome = FAILED
         try:
             self.publish_all(kept, dropped)
-            if self.chance(self.mix.rollback):
-                self.conn.execute("ROLLBACK")
-            else:
-                outcome = self.commit()
+            outcome = self.finish()
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as why:
             self.all.failures[getattr(why, "sqlstate", None) or "connection"] += 1
             self.disconnect()
         at = time.time() if outcome == OK else None
-        self.all.ledger.append([Attempt(*event, outcome, at) for event in kept])
         self.all.ledger.append([Attempt(*event, FAILED) for event in dropped])
+        if self.doubt:
+            self.doubt.events = kept
+        else:
+            self.all.ledger.append([Attempt(*event, outcome, at) for event in kept])
 
     def publish_all(self, kept, dropped):
         self.conn.execute("BEGIN")
@@ -362,6 +401,39 @@ class Writer:
             self.conn.execute(RAW, event)
         else:
             self.conn.execute(PUBLISH, event | {"strict": self.chance(self.mix.strict)})
+
+    def finish(self):
+        if self.chance(self.mix.rollback):
+            self.conn.execute("ROLLBACK")
+            return FAILED
+        return self.two_phases() if self.chance(self.mix.prepared) else self.commit()
+
+    def two_phases(self):
+        """Commits a prepared transaction; where the connection is lost meanwhile, settle() goes on."""
+        self.doubt = Doubt(f"ledger-{uuid.uuid4()}", self.conn.info.backend_pid)
+        self.conn.execute(f"PREPARE TRANSACTION '{self.doubt.gid}'")
+        self.doubt.prepared = True
+        self.pause()
+        self.conn.execute(f"COMMIT PREPARED '{self.doubt.gid}'")
+        self.doubt = None
+        return OK
+
+    def settle(self):
+        """Finds out what became of the doubtful transaction, and commits it if it is still prepared."""
+        doubt = self.doubt
+        until(lambda: not self.found("SELECT FROM pg_stat_activity WHERE pid = %s", doubt.pid),
+              SETTLE_SECONDS, f"the end of backend {doubt.pid}")
+        if self.found("SELECT FROM pg_prepared_xacts WHERE gid = %s", doubt.gid):
+            doubt.prepared = True
+            self.conn.execute(f"COMMIT PREPARED '{doubt.gid}'")
+        self.close_doubt(OK if doubt.prepared else FAILED)
+
+    def close_doubt(self, outcome):
+        self.all.ledger.append([Attempt(*event, outcome) for event in self.doubt.events])
+        self.doubt = None
+
+    def found(self, sql, *args):
+        return self.conn.execute(sql, args).fetchone() is not None
 
     def commit(self):
         """What became of the transaction: unknown when no answer came to the COMMIT."""

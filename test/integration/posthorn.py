@@ -18,7 +18,7 @@ from proc import POLL_SECONDS, ROOT, ServerMissing, reaper, remove, send, spawn,
 SANITIZER = re.compile(r"ERROR: (Address|Leak|Undefined)\w*Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 # A sanitizer's own status must not look like one of ours.
 SANITIZER_ENV = {
-    "ASAN_OPTIONS": "exitcode=99:detect_leaks=1:abort_on_error=0",
+    "ASAN_OPTIONS": "exitcode=99:handle_segv=2",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": f"exitcode=99:suppressions={ROOT / 'tools' / 'tsan.supp'}",
 }

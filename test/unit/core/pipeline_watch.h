@@ -273,7 +273,16 @@ static inline int watched_contains(void *ctx, const struct ph_checkpoint *cp, st
 static inline int watched_begin(void *ctx, const struct ph_start *start, struct ph_checkpoint *ret,
                                 struct ph_error *err)
 {
-    return REAL->begin(((struct watched *)ctx)->real, start, ret, err);
+    struct watched *w = ctx;
+    int rc = REAL->begin(w->real, start, ret, err);
+    if (rc == 0) { /* what lies before is nobody's */
+        ph__memory_lock(w->inst->rig->log);
+        rig_lock(w->inst->rig);
+        w->inst->rig->checked = ph__memory_behind(w->inst->rig->log, ret->at);
+        rig_unlock(w->inst->rig);
+        ph__memory_unlock(w->inst->rig->log);
+    }
+    return rc;
 }
 
 static inline int watched_seek(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err)

@@ -299,6 +299,7 @@ static void older_epochs_are_fenced(void **state)
     driver->close(other);
 }
 
+/* (driver->skip): cmocka has a macro of that name. */
 static void skip_takes_the_next_only(void **state)
 {
     struct fixture *f = *state;

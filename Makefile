@@ -1,0 +1,41 @@
+# The front of the project; each target calls a script that can be run alone.
+PYTHON := /usr/bin/python3
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: build run test bench faults fuzz style format install clean help
+
+build: ## build into build/ (installs what is missing from the distribution's packages)
+	tools/build.sh
+
+run: ## a demo: a throw-away PostgreSQL, orders, the relay, and the proof that nothing is missing
+	tools/run_demo.sh
+
+test: ## all tests, on real servers that it starts and stops
+	tools/test.sh
+
+bench: build ## the figures of docs/benchmarks.md
+	tools/deps.sh test
+	$(PYTHON) bench/run.py
+
+faults: build ## the full kill test
+	tools/deps.sh test
+	$(PYTEST) test/fault -m 'not smoke' -s
+
+fuzz: ## the fuzzers, 60 s each
+	tools/fuzz.sh 60
+
+style: ## what a machine can check of STYLE.md
+	tools/deps.sh test
+	$(PYTEST) -q test/style
+
+format: ## mends the formatting of all C files
+	tools/format.sh
+
+install: build ## install to the prefix that Meson knows (DESTDIR is honoured)
+	meson install -C build
+
+clean: ## removes the build folders
+	rm -rf build build-*
+
+help: ## this list
+	@awk -F ': .*## |: ## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Builds into build/, or into another folder with Meson options of its own:
+#
+#   tools/build.sh [FOLDER [OPTION...]]        e.g. tools/build.sh build-asan -Db_sanitize=address,undefined
+#
+# The options count when the folder is made; `meson configure FOLDER` changes them later.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+folder=${1:-build}
+[ $# -eq 0 ] || shift
+tools/deps.sh build
+if [ ! -f "$folder/build.ninja" ]; then
+    meson setup "$folder" "$@"
+fi
+ninja -C "$folder"

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Runs the tests, and ends with the line `N passed, N failed, N skipped`:
+#
+#   tools/test.sh [unit] [integration] [fault] [style]      all four without a word
+#
+# It installs what the tests need, builds, starts the servers itself and stops them. POSTHORN_BUILD names
+# another build folder than build/, POSTHORN_RESULTS where the JUnit files go (FOLDER/results).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. tools/results.sh
+
+build=${POSTHORN_BUILD:-build}
+[ $# -gt 0 ] || set -- unit integration fault style
+tools/deps.sh test || exit
+results_open "${POSTHORN_RESULTS:-$build/results}"
+export POSTHORN_BUILD=$build
+
+run_suite() {
+    case $1 in
+    unit) unit_tests unit "$build" ;;
+    integration) pytests integration test/integration ;;
+    fault) pytests fault-smoke test/fault -m smoke ;;
+    style) pytests style test/style ;;
+    *) step "tests named $1" false ;;
+    esac
+}
+
+if step build tools/build.sh "$build"; then
+    for suite in "$@"; do
+        run_suite "$suite"
+    done
+fi
+results_close
