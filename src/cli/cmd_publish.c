@@ -315,12 +315,10 @@ const struct ph_command ph_cmd_publish = {
     .operand_needed = true,
     .options = publish_options,
     .details =
-        "One event: prints its id. --ndjson: one JSON object a line with the fields "
-        "aggregateType,\n"
-        "aggregateId, eventType, payload and, if wanted, headers (an object of strings) and id (a\n"
-        "UUID); \"payload\": null is a tombstone; empty lines are skipped. 1,000 lines are one\n"
-        "transaction. A bad line is named by its number, nothing of its transaction is kept, and "
-        "the\n"
-        "exit status is 65; a line may have up to 16 MiB.",
+        "One event: prints its id. --ndjson: one JSON object a line with the fields\n"
+        "aggregateType, aggregateId, eventType, payload and, if wanted, headers (an object of\n"
+        "strings) and id (a UUID); \"payload\": null is a tombstone; empty lines are skipped.\n"
+        "1,000 lines are one transaction. A bad line is named by its number, nothing of its\n"
+        "transaction is kept, and the exit status is 65. A line may have up to 16 MiB.",
     .run = publish_run,
 };

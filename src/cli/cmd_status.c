@@ -197,12 +197,11 @@ const struct ph_command ph_cmd_status = {
     .operand = "DB-URI",
     .operand_needed = true,
     .options = status_options,
-    .details =
-        "The lag is exact up to 100,000 events and beyond that an estimate, marked ~. --json:\n"
-        "{\"pipelines\":[{\"name\",\"shard\",\"position\",\"lagEvents\",\"lagEstimated\","
-        "\"lagSeconds\","
-        "\"owner\",\n\"epoch\",\"expiresAt\",\"lastError\",\"lastErrorAt\",\"updatedAt\"}]}; what "
-        "is "
-        "not known is null.",
+    .details = "The lag is exact up to 100,000 events, and beyond that an estimate, marked ~.\n"
+               "--json gives "
+               "{\"pipelines\":[{\"name\",\"shard\",\"position\",\"lagEvents\",\"lagEstimated\",\n"
+               "\"lagSeconds\",\"owner\",\"epoch\",\"expiresAt\",\"lastError\",\"lastErrorAt\","
+               "\"updatedAt\"}]};\n"
+               "null is what is not known, and the owner once its lease has run out.",
     .run = status_run,
 };

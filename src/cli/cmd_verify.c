@@ -258,24 +258,21 @@ const struct ph_command ph_cmd_verify = {
         "verify --from DB-URI --to SINK-URI [--name N] [--set KEY=VALUE]... [--strict] [--json]",
     .options = verify_options,
     .details =
-        "Give it the options of run. Looked at are the events that the log still holds and that "
-        "the\n"
-        "pipeline has settled, and the topics to which the route sends them:\n"
+        "Give it the options of run. It looks at the events that the log still holds and that\n"
+        "the pipeline has settled, and at the topics to which the route sends them:\n"
         "  missing       settled in the log, and not in the sink\n"
         "  duplicated    events that the sink holds more than once\n"
-        "  out of order  first deliveries behind that of a later event of their key, and records\n"
-        "                whose position is not the log's\n"
+        "  out of order  first deliveries behind that of a later event of their key, and\n"
+        "                records whose position is not the log's\n"
         "  phantom       records that the log would have to know and does not\n"
-        "Counted and no fault: events skipped by an operator, pending ones behind the checkpoint, "
-        "and\n"
-        "records older than the log (beyond the log). Exit status 0 when the guarantee held, 1 "
-        "when\n"
-        "not, with up to ten event ids of each fault. Temporary files go to TMPDIR, about 140 "
-        "bytes\n"
-        "an event. --json: "
-        "{\"events\",\"records\",\"missing\",\"duplicated\",\"outOfOrder\",\"phantom\","
-        "\"skipped\",\n\"pending\",\"beyondLog\",\"ok\",\"findings\":[{\"fault\",\"id\","
-        "\"position\"}]}.",
+        "Counted and no fault: events that an operator skipped, pending ones behind the\n"
+        "checkpoint, and records older than the log. The sink must hold what the log holds: a\n"
+        "topic with a shorter retention shows as missing.\n"
+        "Exit status 0 when the guarantee held, 1 when not, with up to ten ids of each fault.\n"
+        "Temporary files go to TMPDIR, about 140 bytes an event. --json gives {\"events\",\n"
+        "\"records\",\"missing\",\"duplicated\",\"outOfOrder\",\"phantom\",\"skipped\",\"pending\","
+        "\n"
+        "\"beyondLog\",\"ok\",\"findings\":[{\"fault\",\"id\",\"position\"}]}.",
     .more_help = ph_cli_pipeline_help,
     .run = verify_run,
 };

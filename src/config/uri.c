@@ -51,15 +51,24 @@ static bool contains_word(struct ph_str text, const char *word)
     return false;
 }
 
+static bool ends_with(struct ph_str text, const char *word)
+{
+    size_t len = strlen(word);
+    return text.len >= len && contains_word((struct ph_str){text.ptr + text.len - len, len}, word);
+}
+
 bool ph_name_is_secret(struct ph_str name)
 {
-    static const char *const words[] = {"password", "passwd", "secret", "token", "passphrase"};
+    static const char *const words[] = {"password", "passwd", "passphrase", "secret"};
+    if (ends_with(name, "_file")) {
+        return false; /* it says where the secret is */
+    }
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (contains_word(name, words[i])) {
             return true;
         }
     }
-    return false;
+    return ends_with(name, "token");
 }
 
 static size_t find(struct ph_str text, size_t from, const char *any)

@@ -16,7 +16,8 @@ void ph_uri_redact(const char *uri, struct ph_buf *out);
 /* Whether ph_uri_redact would hide something of it, readable or not. */
 bool ph_uri_has_secret(const char *uri);
 
-/* Whether a name speaks of a secret ("sasl.password", "client_secret", "api-token", ...). */
+/* Whether a name speaks of a secret ("sasl.password", "client_secret", "api_token"), and is
+ * not that of a file which holds it ("sasl.password_file"). */
 bool ph_name_is_secret(struct ph_str name);
 
 #endif

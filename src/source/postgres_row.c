@@ -137,6 +137,8 @@ int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, cons
     event->event_type = c[COL_EVENT_TYPE];
     event->headers_json = c[COL_HEADERS];
     event->payload = c[COL_PAYLOAD];
+    bool both = c[COL_PAYLOAD].ptr && c[COL_PAYLOAD_BYTES].ptr;
+    *flaw = both ? "the row has both payload and payload_bytes" : NULL;
     if (c[COL_PAYLOAD_BYTES].ptr) { /* beside a JSON payload a content type means nothing */
         event->payload = c[COL_PAYLOAD_BYTES];
         event->content_type = c[COL_CONTENT_TYPE];

@@ -40,7 +40,8 @@ static void row(const char *bytes, size_t len)
     uint64_t xid = 0;
     int64_t position = 0;
     bool peeked = ph_pg_row_peek(bytes, len, &xid, &position);
-    int rc = ph_pg_row_decode(bytes, len, &event, &err);
+    const char *flaw = NULL;
+    int rc = ph_pg_row_decode(bytes, len, &event, &flaw, &err);
     must(rc == 0 || (rc == PH_E_DATA && err.code == rc));
     if (rc < 0) {
         return;

@@ -8,6 +8,7 @@ import pytest
 
 from command import Door, posthorn, sanitized, start
 from schema_db import install, one
+from servers import until
 
 ONE = ["--aggregate-type", "order", "--aggregate-id", "1", "--event-type", "Placed"]
 
@@ -196,10 +197,19 @@ def test_a_commit_without_an_answer_is_told(db, conn, before, kept):
         door.close()
     assert "its 1000 events may or may not be published" in done.stderr
     assert "1000 events in 1 transactions before it were committed" in done.stderr
-    for _ in range(100):
-        if one(conn, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'posthorn publish'") == 0:
-            break
+    until(lambda: one(conn, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'posthorn publish' "
+                            "AND datname = current_database()") == 0)
     assert order(conn) == list(range(kept))
+
+
+def test_one_event_without_an_answer_is_told(db, conn):
+    door = Door(db.dsn(), b"posthorn.publish(", False)
+    try:
+        said = posthorn("publish", door.dsn(), *ONE, "--payload", "1", status=69).stderr
+    finally:
+        door.close()
+    assert "the event may or may not be published" in said
+    until(lambda: one(conn, "SELECT count(*) FROM posthorn.outbox") == 1)
 
 
 def test_a_connection_lost_between_transactions_is_no_doubt(db, conn):

@@ -71,6 +71,8 @@ static void untouched(void **state)
                                  "--payload",
                                  "{\"password\":\"x\",\"url\":\"http://a:b@c\"}",
                                  "--set",
+                                 "sink.kafka.sasl.password_file=/run/secret",
+                                 "--set",
                                  "route.topic=password",
                                  "kafka://h:1,i:2",
                                  "--from",

@@ -78,7 +78,10 @@ static void secrets(void **state)
     assert_true(ph_name_is_secret(PH_STR("sasl.password")));
     assert_true(ph_name_is_secret(PH_STR("SSL.KEY.PASSWORD")));
     assert_true(ph_name_is_secret(PH_STR("client_secret")));
+    assert_true(ph_name_is_secret(PH_STR("api_token")));
     assert_false(ph_name_is_secret(PH_STR("sasl.username")));
+    assert_false(ph_name_is_secret(PH_STR("sasl.password_file")));
+    assert_false(ph_name_is_secret(PH_STR("sasl.oauthbearer.token.endpoint.url")));
     assert_false(ph_name_is_secret(PH_STR("")));
 }
 

@@ -199,8 +199,10 @@ static void a_stop_behind_the_lease(void **state)
 {
     (void)state;
     struct rig *rig = rig_new();
-    struct instance *first = owner_started(rig);
+    struct instance *first = owner_new(rig);
     struct ph_position stored, later;
+    first->config.options.drain_timeout_ms = 5 * LEASE_MS;
+    rig_start(first);
     rig_append(rig, 20, 0);
     AWAIT(sent_by(first) == 20 && rig_stored(rig, &stored) && stored.position == 20);
     ph_memory_store_delay(rig->store, 1000000);
@@ -233,12 +235,16 @@ static void a_drain_keeps_the_lease(void **state)
 {
     (void)state;
     struct rig *rig = rig_new();
-    struct instance *first = owner_started(rig);
+    struct instance *first = owner_new(rig);
+    first->config.options.drain_timeout_ms = 4 * LEASE_MS;
+    rig_start(first);
     ph_memory_store_delay(rig->store, 1000000);
     rig_append(rig, 20, 0);
     AWAIT(first->submitted == 20);
     ph_stop_request(&first->stop);
-    struct instance *second = owner_started(rig);
+    struct instance *second = owner_new(rig);
+    second->config.options.drain_timeout_ms = 0;
+    rig_start(second);
     (void)ph_stop_wait(NULL, 3 * LEASE_MS);
     assert_false(first->over);
     assert_int_equal(second->seeks, 0);

@@ -97,7 +97,8 @@ static int decode(struct ph_str bytes, struct ph_event *event, struct ph_error *
         memcpy(exact, bytes.ptr, bytes.len);
     }
     *event = (struct ph_event){0};
-    int rc = ph_pg_row_decode(exact, bytes.len, event, err);
+    const char *flaw = NULL;
+    int rc = ph_pg_row_decode(exact, bytes.len, event, &flaw, err);
     uint64_t xid = 0;
     int64_t position = 0;
     bool peeked = ph_pg_row_peek(exact, bytes.len, &xid, &position);
