@@ -17,9 +17,9 @@ bench: build ## the figures of docs/benchmarks.md
 	tools/deps.sh test
 	$(PYTHON) bench/run.py
 
-faults: build ## the full kill test
+faults: build ## the full kill test (POSTHORN_FAULTS=smoke: the short one)
 	tools/deps.sh test
-	$(PYTEST) test/fault -m 'not smoke' -s
+	POSTHORN_FAULTS=$${POSTHORN_FAULTS:-full} $(PYTEST) test/fault -s
 
 fuzz: ## the fuzzers, 60 s each
 	tools/fuzz.sh 60

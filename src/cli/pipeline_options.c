@@ -50,8 +50,7 @@ void ph_cli_pipeline_help(struct ph_buf *out)
     }
     ph_buf_puts(out, "\nThe route, for sinks with topics:\n");
     ph_options_help(ph_route_options, "route", out);
-    ph_buf_puts(
-        out, "  route.rules.N.FIELD    rule N (0, 1, ...), the first that matches wins: FIELD is\n"
-             "                         event_type or aggregate_type (patterns with * and ?),\n"
-             "                         topic, key or envelope\n");
+    ph_buf_printf(out, "  %-36s %s\n", "route.rules.N.FIELD=TEXT",
+                  "rule N (0, 1, ...), the first that matches wins; FIELD is event_type or "
+                  "aggregate_type (patterns with * and ?), topic, key or envelope");
 }

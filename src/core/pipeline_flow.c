@@ -356,21 +356,41 @@ static bool refusal_reached(const struct ph_pipeline *p)
     return !p->flight.head;
 }
 
+static int check_lease(struct ph_pipeline *p, struct ph_error *err)
+{
+    if (ph_lease_epoch(p->lease) != p->epoch) {
+        return ph_fail(err, PH_E_FENCED, "the lease of pipeline %s was lost", p->config->name);
+    }
+    return 0;
+}
+
+/* Ends the pipeline once everything before the refused event is stored: only then is it the one
+ * that start=after can skip. When that fails, a next session comes to it again. */
+static int stop_at_refusal(struct ph_pipeline *p, struct ph_error *err)
+{
+    int rc = check_lease(p, err);
+    if (rc == 0) {
+        rc = ph__flow_save_now(p, err);
+    }
+    return rc < 0 ? rc : fail_refused(p, err);
+}
+
 int ph__flow_run(struct ph_pipeline *p, struct ph_error *err)
 {
     for (;;) {
         if (ph_stop_wanted(p->stop)) {
             return ph_fail(err, PH_E_STOPPED, "asked to stop");
         }
-        if (ph_lease_epoch(p->lease) != p->epoch) {
-            return ph_fail(err, PH_E_FENCED, "the lease of pipeline %s was lost", p->config->name);
+        int rc = check_lease(p, err);
+        if (rc < 0) {
+            return rc;
         }
         int moved = turn(p, err);
         if (moved < 0) {
             return moved;
         }
         if (refusal_reached(p)) {
-            return fail_refused(p, err);
+            return stop_at_refusal(p, err);
         }
         if (moved == 0 && p->config->once && drained(p)) {
             return ph__flow_save_now(p, err);

@@ -1,5 +1,6 @@
 """The command `posthorn` with the status that a test wants, and a door in front of PostgreSQL that can be shut."""
 
+import contextlib
 import functools
 import json
 import socket
@@ -40,13 +41,14 @@ def sanitized():
 
 
 class Door:
-    """A TCP port in front of a server. Once shut_at was seen from the client (after skip such words that pass), nothing passes
-    any more: before=True drops the words themselves, before=False lets them through and drops the answer."""
+    """A TCP port in front of a server. Once shut_at was seen from the client (after skip such words that pass), the
+    connection ends: before=True drops the words themselves, before=False lets them through and drops the answer."""
 
     def __init__(self, dsn, shut_at, before, skip=0):
         self.target, self.shut_at, self.before, self.skip = conninfo_to_dict(dsn), shut_at, before, skip
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.sockets = []
+        self.mute = False
         threading.Thread(target=self.serve, daemon=True).start()
 
     def dsn(self):
@@ -73,28 +75,25 @@ class Door:
             threading.Thread(target=self.pass_on, args=(client, server, True), daemon=True).start()
 
     def pass_on(self, source, target, from_client):
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if from_client and self.shut_at in data:  # short statements: they come whole
                     self.skip -= 1
-                    if self.skip < 0:
-                        self.shut(data, target)
-                        return
+                    self.mute = self.skip < 0
+                if self.mute and (self.before or not from_client):
+                    break
                 target.sendall(data)
-        except OSError:
-            pass
+        if self.mute:
+            self.hang_up()
 
-    def shut(self, data, server):
-        if not self.before:
-            for s in self.sockets:
-                if s is not server:
-                    s.shutdown(socket.SHUT_WR)  # no answer reaches the client
-            server.sendall(data)
+    def hang_up(self):
+        """Closing is not enough: a thread that waits in recv would keep the connection open."""
         for s in self.sockets:
-            if self.before or s is not server:
-                s.close()
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         self.listener.close()
+        self.hang_up()
         for s in self.sockets:
             s.close()

@@ -148,8 +148,6 @@ def test_two_readers_with_other_batches_read_the_same(posthorn, each_database, t
 def test_pgbouncer_in_transaction_mode(posthorn, pgbouncer, database, tmp_path):
     posthorn.init(database.dsn())
     path, through = tmp_path / "out.ndjson", pgbouncer.dsn(database.name)
-    relay = read_with_posthorn(posthorn, database, path)
-    assert relay.stop() == 0
     relay = posthorn.start_relay(through, f"file:{path}")
     with Writers(database.dsn(), count=4, keys=20, rate=400) as writers:
         writers.wait_ok(800)

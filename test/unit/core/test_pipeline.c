@@ -143,6 +143,12 @@ static void a_refused_event_stops_it(void **state)
     }
 }
 
+static enum ph_verdict too_large(void *arg, const struct ph_event *event, const char **cause)
+{
+    *cause = "it is too large";
+    return event->position == *(const int64_t *)arg ? PH_REJECT : PH_SENT;
+}
+
 static int run_after(struct rig *rig, struct ph_position at, struct ph_error *err)
 {
     struct instance *inst = rig_instance(rig);
@@ -174,6 +180,35 @@ static void start_after_skips_one_event(void **state)
         assert_int_equal(ph_memory_log_skipped(rig->log), 1);
         assert_int_equal(rig_finished(rig), 0);
         assert_int_equal(rig_said("nothing skipped"), 1);
+        rig_free(rig);
+    }
+}
+
+/* What the message says can be done: the checkpoint stands right before the event, also when the
+ * log was lost, or the lease, just when it was to be stored. */
+static void the_way_out_is_open(void **state)
+{
+    (void)state;
+    static const int codes[] = {PH_E_UNAVAILABLE, PH_E_FENCED};
+    for (size_t i = 0; i < 2 * COUNT(codes); i++) {
+        struct rig *rig = rig_new();
+        struct instance *inst = rig_instance(rig);
+        struct ph_position stored;
+        struct ph_error err = {0};
+        int64_t large = 17;
+        inst->config.options.settle_interval_ms = 60000;
+        rig_append(rig, 20, 6);
+        ph_memory_store_judge(rig->store, too_large, &large);
+        ph_memory_log_fail(rig->log, i < COUNT(codes) ? PH_MEMORY_SETTLE : PH_MEMORY_SETTLED, 1, 1,
+                           codes[i % COUNT(codes)]);
+        rig_start(inst);
+        assert_int_equal(rig_join(inst), PH_E_REFUSED);
+        assert_int_equal(inst->seeks, 2);
+        rig_instance_free(inst);
+        assert_true(rig_stored(rig, &stored));
+        assert_int_equal(stored.position, 16);
+        assert_int_equal(run_after(rig, rig_at(rig, 17), &err), 0);
+        assert_int_equal(rig_finished(rig), 0);
         rig_free(rig);
     }
 }
@@ -491,6 +526,7 @@ int main(void)
         cmocka_unit_test(follows_the_log_until_stopped),
         cmocka_unit_test(a_refused_event_stops_it),
         cmocka_unit_test(start_after_skips_one_event),
+        cmocka_unit_test(the_way_out_is_open),
         cmocka_unit_test(a_wrong_start_after_is_refused),
         cmocka_unit_test(down_is_said_once),
         cmocka_unit_test(a_sink_that_stays_down_ends_no_stop),
