@@ -74,11 +74,12 @@ class Shop:
         for thread in threads:
             thread.start()
         began = time.monotonic()
-        while any(thread.is_alive() for thread in threads):
-            time.sleep(max(0.0, min(1.0, self.end - time.monotonic())) or 0.01)
-            if time.monotonic() < self.end:
-                print(f"  {time.monotonic() - began:2.0f} s: {self.committed} orders committed,"
-                      f" {self.rolled_back} rolled back", flush=True)
+        while threads[0].is_alive():
+            threads[0].join(1)
+            print(f"  {time.monotonic() - began:2.0f} s: {self.committed} orders committed,"
+                  f" {self.rolled_back} rolled back", flush=True)
+        for thread in threads:
+            thread.join()
         if self.failure is not None:
             raise self.failure
 

@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${1:-60}
-shift
+[ $# -eq 0 ] || shift
 tools/deps.sh ci || exit
 CC=clang tools/build.sh build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
     -Dc_args=-fsanitize=fuzzer-no-link || exit
@@ -19,6 +19,7 @@ fuzz() { # NAME
         -artifact_prefix="build-fuzz/crash-$1-" "$new" "test/fuzz/corpus/$1" </dev/null
 }
 
+[ "$seconds" -gt 0 ] || exit 0
 [ $# -gt 0 ] || for program in build-fuzz/test/fuzz/fuzz_*; do
     [ ! -f "$program" ] || [ ! -x "$program" ] || set -- "$@" "${program##*/fuzz_}"
 done

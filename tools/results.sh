@@ -9,6 +9,15 @@ results_open() { # FOLDER
     mkdir -p "$RESULTS"
 }
 
+# recorded NAME STATUS SECONDS [JUNIT]: says and keeps how a step ended, and ends as it did.
+recorded() {
+    local ended=ok
+    [ "$2" -eq 0 ] || ended="FAILED with status $2"
+    printf '== %s: %s, %d s\n' "$1" "$ended" "$3"
+    "$PYTHON" tools/summary.py record "$RESULTS" "$@"
+    return "$2"
+}
+
 # step NAME COMMAND...: counts as one test, passed when the command succeeds.
 step() {
     local name=$1 status=0
@@ -16,8 +25,7 @@ step() {
     printf '\n== %s\n' "$name"
     SECONDS=0
     "$@" </dev/null || status=$?
-    "$PYTHON" tools/summary.py record "$RESULTS" "$name" "$status" "$SECONDS"
-    return "$status"
+    recorded "$name" "$status" "$SECONDS"
 }
 
 # tests NAME JUNIT COMMAND...: counts as the tests in the JUnit file that the command writes, and as one
@@ -29,7 +37,19 @@ tests() {
     SECONDS=0
     rm -f "$junit"
     "$@" </dev/null || status=$?
-    "$PYTHON" tools/summary.py record "$RESULTS" "$name" "$status" "$SECONDS" "$junit"
+    recorded "$name" "$status" "$SECONDS" "$junit"
+}
+
+# nested NAME FOLDER COMMAND...: counts as the tests in the JUnit files that the command keeps in FOLDER,
+# which lies below $RESULTS.
+nested() {
+    local name=$1 folder=$2 status=0
+    shift 2
+    printf '\n== %s\n' "$name"
+    SECONDS=0
+    "$@" </dev/null || status=$?
+    printf '== %s took %s s\n' "$name" "$SECONDS"
+    "$PYTHON" tools/summary.py record "$RESULTS" "$name" "$status" "$SECONDS" "$folder"
     return "$status"
 }
 
@@ -45,7 +65,8 @@ pytests() {
 unit_tests() {
     local name=$1 build=$2
     shift 2
-    tests "$name" "$build/meson-logs/testlog.junit.xml" meson test -C "$build" --no-rebuild --print-errorlogs "$@"
+    tests "$name" "$build/meson-logs/testlog.junit.xml" ${SETARCH:+setarch "$(uname -m)" -R} \
+        meson test -C "$build" --no-rebuild --print-errorlogs "$@"
 }
 
 # Says what failed and ends with `N passed, N failed, N skipped`; fails when anything did.

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Counts tests over JUnit files.
 
-summary.py record FOLDER NAME STATUS SECONDS [JUNIT]   keeps a step's result in FOLDER
+summary.py record FOLDER NAME STATUS SECONDS [JUNIT]   keeps a step's result in FOLDER; JUNIT may be a
+                                                       folder below it, which then stays as it is
 summary.py sum FOLDER                                  says what failed; ends with N passed, N failed, N skipped
 """
 
@@ -44,7 +45,9 @@ def record(folder, name, status, seconds, junit=None):
         write_case(target, name, seconds, failure)
         return
     found = []
-    if Path(junit).exists():
+    if Path(junit).is_dir():
+        found = [case for path in Path(junit).rglob("*.xml") for case in cases(path)]
+    elif Path(junit).exists():
         shutil.move(junit, target)
         found = cases(target)
     if not found:

@@ -44,6 +44,7 @@ static inline void ph_buf_putc(struct ph_buf *buf, char c)
     ph_buf_put(buf, &c, 1);
 }
 
+/* The same for a text, a slice, a number in decimal, and formatted text. */
 void ph_buf_puts(struct ph_buf *buf, const char *text);
 void ph_buf_put_str(struct ph_buf *buf, struct ph_str s);
 void ph_buf_put_i64(struct ph_buf *buf, int64_t value);

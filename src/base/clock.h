@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+/* Microseconds of CLOCK_BOOTTIME; of 1970-01-01 UTC. */
 int64_t ph_clock_mono_us(void);
 int64_t ph_clock_wall_us(void);
 

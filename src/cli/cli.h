@@ -57,6 +57,7 @@ struct ph_cli {
 extern const struct ph_command *const ph_commands[]; /* ended by NULL */
 extern const struct ph_cli_option ph_cli_common_options[];
 
+/* The command of that name, or NULL. */
 const struct ph_command *ph_command_find(const char *name);
 
 /* Reads argv[1..] by the tables; argv[0] is the command's name. PH_E_USAGE names the word. */

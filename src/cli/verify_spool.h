@@ -18,6 +18,7 @@ int ph_spool_new(size_t partitions, size_t item_size, struct ph_spool **ret,
                  struct ph_error *err) PH_MUST_CHECK;
 void ph_spool_free(struct ph_spool *spool);
 
+/* Appends one item to a partition. PH_E_IO when the file takes no more. */
 int ph_spool_put(struct ph_spool *spool, size_t partition, const void *item,
                  struct ph_error *err) PH_MUST_CHECK;
 /* How many items a partition holds. */

@@ -1,7 +1,7 @@
 /*
  * An event as it flows: fetched into a batch, routed, submitted, given a verdict, settled.
- * All texts are slices of the batch's arena; payload bytes are never parsed on the way through unless a route or
- * an envelope asks for a field.
+ * All texts are slices of the batch's arena; payload bytes are never parsed on the way through
+ * unless a route or an envelope asks for a field.
  */
 #ifndef PH_CORE_EVENT_H
 #define PH_CORE_EVENT_H
@@ -16,7 +16,8 @@
 
 /* What became of one event at the sink. */
 enum ph_verdict {
-    PH_PENDING, /* not known yet, or not attempted because an earlier event of its lane was refused */
+    PH_PENDING, /* not known yet, or not attempted because an earlier event of its lane was refused
+                 */
     PH_SENT,    /* the sink has it and will keep it */
     PH_RETRY,   /* this event failed, another attempt may succeed */
     PH_REJECT,  /* this event can never succeed as it is */
@@ -51,9 +52,10 @@ struct ph_event {
     unsigned header_count;
 
     /* what became of it */
-    uint8_t mark;    /* the sink's own; cleared when a batch is reused */
-    uint8_t verdict; /* enum ph_verdict */
-    const char *cause; /* why RETRY or REJECT: one sentence in the batch's arena, without payload or key; or NULL */
+    uint8_t mark;      /* the sink's own; cleared when a batch is reused */
+    uint8_t verdict;   /* enum ph_verdict */
+    const char *cause; /* why RETRY or REJECT: one sentence in the batch's arena, without payload or
+                          key; or NULL */
 };
 
 static inline struct ph_position ph_event_at(const struct ph_event *event)

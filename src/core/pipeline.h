@@ -58,6 +58,7 @@ void ph_pipeline_free(struct ph_pipeline *pipeline);
  * `once` (0), or a person must act: the error names the event or the option and what to do. */
 int ph_pipeline_run(struct ph_pipeline *pipeline, struct ph_error *err) PH_MUST_CHECK;
 
+/* What it did so far; readable from any thread until ph_pipeline_free. */
 const struct ph_pipeline_metrics *ph_pipeline_metrics(const struct ph_pipeline *pipeline);
 
 #endif

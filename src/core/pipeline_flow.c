@@ -408,7 +408,8 @@ static void take_back(struct ph_pipeline *p, struct ph_batch_queue *queue)
     }
 }
 
-void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
+/* Gives what is in flight its time. */
+static void finish_flight(struct ph_pipeline *p, int64_t timeout_ms)
 {
     struct ph_error err = {0};
     int64_t deadline_us = ph_clock_mono_us() + timeout_ms * 1000;
@@ -421,6 +422,12 @@ void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
             (void)poll(NULL, 0, 20);
         }
     }
+}
+
+/* Stores what was settled, while the pipeline is ours. */
+static void store_last(struct ph_pipeline *p)
+{
+    struct ph_error err = {0};
     p->settle_due_us = 0; /* what was sent is settled to the last event */
     if (settle(p, &err) < 0) {
         ph_log(PH_LOG_WARN, p->config->name, "some events will be sent again: %s", err.text);
@@ -430,6 +437,12 @@ void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
         ph_log(PH_LOG_WARN, p->config->name,
                "the last checkpoint was not stored, some events will be sent again: %s", err.text);
     }
+}
+
+void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
+{
+    finish_flight(p, timeout_ms);
+    store_last(p);
     if (p->sink && p->flight.head) {
         p->config->sink->abandon(p->sink);
     }

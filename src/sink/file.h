@@ -35,6 +35,7 @@ int ph__file_rotated_name(const char *path, uint64_t number, char out[PH_FILE_PA
 
 extern const struct ph_sink_driver ph_sink_file;
 
+/* The driver's scan: rotated files in order, then the current one. */
 int ph_file_scan(const struct ph_sink_env *env, const void *config, const struct ph_str *topics,
                  size_t topic_count, int (*each)(void *arg, const struct ph_record *record),
                  void *arg, struct ph_error *err);

@@ -71,6 +71,7 @@ enum ph_kafka_class {
     PH_KAFKA_DOWN,   /* the cluster or the topic is not there: wait */
 };
 
+/* The row of the table in kafka_error.c for err; PH_KAFKA_ALONE without one. */
 enum ph_kafka_class ph_kafka_classify(rd_kafka_resp_err_t err);
 
 /* A producer under the present bounds. PH_E_CONFIG names a property that librdkafka refuses. */
@@ -100,6 +101,7 @@ bool ph_kafka_topic_fits(struct ph_kafka *k, const struct ph_kafka_topic *topic)
 void ph_kafka_topics_forget(struct ph_kafka *k);
 void ph_kafka_topics_free(struct ph_kafka *k);
 
+/* The driver's scan. */
 int ph_kafka_scan(const struct ph_sink_env *env, const void *config, const struct ph_str *topics,
                   size_t topic_count, int (*each)(void *arg, const struct ph_record *record),
                   void *arg, struct ph_error *err);

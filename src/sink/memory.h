@@ -24,6 +24,7 @@ struct ph_memory_record {
     unsigned header_count;
 };
 
+/* How many records it holds. */
 size_t ph_memory_store_count(struct ph_memory_store *store);
 /* The record of that index, in order of delivery; false when there are not so many. */
 bool ph_memory_store_record(struct ph_memory_store *store, size_t index,

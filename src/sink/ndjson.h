@@ -41,6 +41,7 @@ struct ph_feed {
 int ph_feed_init(struct ph_feed *feed, size_t window_batches, struct ph_error *err) PH_MUST_CHECK;
 void ph_feed_free(struct ph_feed *feed);
 
+/* Takes a batch behind those it has. */
 void ph_feed_submit(struct ph_feed *feed, struct ph_batch *batch);
 /* Whether there are events that no line was put of. */
 bool ph_feed_more(struct ph_feed *feed);

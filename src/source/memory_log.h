@@ -64,6 +64,7 @@ struct ph_memory_log {
     struct ph_memory_reader *readers;
 };
 
+/* The log's mutex; and the error when there is no memory. */
 void ph__memory_lock(struct ph_memory_log *log);
 void ph__memory_unlock(struct ph_memory_log *log);
 int ph__memory_no_room(struct ph_error *err);

@@ -111,6 +111,7 @@ int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, cons
 /* Strips the header that precedes the first row of a binary COPY: the bytes left, or -1. */
 int ph_pg_row_skip_header(const char **bytes, size_t *len);
 
+/* The driver's lease calls and maintain; see core/source.h. */
 int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
                      struct ph_error *err);
 int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,

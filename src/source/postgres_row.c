@@ -115,14 +115,18 @@ static bool jsonb_text(struct ph_str *s)
     return true;
 }
 
+static bool well_formed(struct ph_str c[COL_COUNT], size_t id_len)
+{
+    return c[COL_XID].len == 8 && c[COL_POSITION].len == 8 && c[COL_CREATED_AT].len == 8 &&
+           c[COL_EVENT_ID].len == id_len && c[COL_AGGREGATE_TYPE].ptr && c[COL_AGGREGATE_ID].ptr &&
+           c[COL_EVENT_TYPE].ptr && jsonb_text(&c[COL_HEADERS]) && jsonb_text(&c[COL_PAYLOAD]);
+}
+
 int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, const char **flaw,
                      struct ph_error *err)
 {
     struct ph_str c[COL_COUNT];
-    if (!split(bytes, len, c) || c[COL_XID].len != 8 || c[COL_POSITION].len != 8 ||
-        c[COL_CREATED_AT].len != 8 || c[COL_EVENT_ID].len != sizeof event->id.bytes ||
-        !c[COL_AGGREGATE_TYPE].ptr || !c[COL_AGGREGATE_ID].ptr || !c[COL_EVENT_TYPE].ptr ||
-        !jsonb_text(&c[COL_HEADERS]) || !jsonb_text(&c[COL_PAYLOAD])) {
+    if (!split(bytes, len, c) || !well_formed(c, sizeof event->id.bytes)) {
         return ph_fail(err, PH_E_DATA,
                        "posthorn.outbox gave a row that is not an event (%zu bytes)", len);
     }
