@@ -12,7 +12,6 @@ import json
 import random
 import sys
 import threading
-import time
 
 import psycopg
 
@@ -33,14 +32,27 @@ ROLLED_BACK = 0.1
 
 
 class Shop:
-    def __init__(self, dsn, seconds):
-        self.dsn, self.end = dsn, time.monotonic() + seconds
+    """start() opens it, stop() closes it. halt is set when it closes, errors holds what broke it."""
+
+    def __init__(self, dsn):
+        self.dsn, self.halt, self.errors = dsn, threading.Event(), []
         self.lock = threading.Lock()
         self.committed = self.rolled_back = 0
-        self.failure = None
+        self.threads = [threading.Thread(target=self.sell) for _ in range(THREADS)]
+
+    def start(self):
+        with psycopg.connect(self.dsn, connect_timeout=10) as conn:
+            conn.execute(SHOP)
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self):
+        self.halt.set()
+        for thread in self.threads:
+            thread.join()
 
     def order(self, conn, rng):
-        """One order and its event: both, or neither."""
+        """One order and its event: both, or neither. Returns whether it was committed."""
         customer, item, amount = rng.randrange(CUSTOMERS), rng.choice(ITEMS), rng.randrange(100, 20_000)
         (order_id,) = conn.execute(
             "INSERT INTO shop.orders (customer, item, amount_cents) VALUES (%s, %s, %s) RETURNING id",
@@ -58,44 +70,37 @@ class Shop:
         rng = random.Random()
         try:
             with psycopg.connect(self.dsn, connect_timeout=10) as conn:
-                while time.monotonic() < self.end and self.failure is None:
+                while not self.halt.wait(rng.random() * PAUSE_MAX_S):
                     committed = self.order(conn, rng)
                     with self.lock:
                         self.committed += committed
                         self.rolled_back += not committed
-                    time.sleep(rng.random() * PAUSE_MAX_S)
         except psycopg.Error as error:
-            self.failure = error
-
-    def run(self):
-        with psycopg.connect(self.dsn, connect_timeout=10) as conn:
-            conn.execute(SHOP)
-        threads = [threading.Thread(target=self.sell) for _ in range(THREADS)]
-        for thread in threads:
-            thread.start()
-        began = time.monotonic()
-        while threads[0].is_alive():
-            threads[0].join(1)
-            print(f"  {time.monotonic() - began:2.0f} s: {self.committed} orders committed,"
-                  f" {self.rolled_back} rolled back", flush=True)
-        for thread in threads:
-            thread.join()
-        if self.failure is not None:
-            raise self.failure
+            self.errors.append(error)
+            self.halt.set()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dsn")
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--result", required=True)
     words = parser.parse_args()
-    shop = Shop(words.dsn, words.seconds)
+    shop = Shop(words.dsn)
     try:
-        shop.run()
+        shop.start()
+        for second in range(1, words.seconds + 1):
+            if shop.halt.wait(1):
+                break
+            print(f"  {second:2} s: {shop.committed} orders committed, {shop.rolled_back} rolled back", flush=True)
     except psycopg.Error as error:
-        print(f"demo_orders.py: {error}", file=sys.stderr)
+        shop.errors.append(error)
+    finally:
+        shop.halt.set()
+    if shop.errors:
+        print(f"demo_orders.py: {shop.errors[0]}", file=sys.stderr)
         return 69
+    shop.stop()
     with open(words.result, "w", encoding="utf-8") as out:
         json.dump({"committed": shop.committed, "rolledBack": shop.rolled_back}, out)
         out.write("\n")

@@ -48,9 +48,7 @@ nested() {
     printf '\n== %s\n' "$name"
     SECONDS=0
     "$@" </dev/null || status=$?
-    printf '== %s took %s s\n' "$name" "$SECONDS"
-    "$PYTHON" tools/summary.py record "$RESULTS" "$name" "$status" "$SECONDS" "$folder"
-    return "$status"
+    recorded "$name" "$status" "$SECONDS" "$folder"
 }
 
 # pytests NAME ARGUMENT...: tests by pytest.

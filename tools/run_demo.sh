@@ -12,7 +12,7 @@ POSTHORN=build/src/cli/posthorn
 OUT=posthorn-run
 SECONDS_OF_ORDERS=${POSTHORN_DEMO_SECONDS:-10}
 SINK=file:$OUT/orders.ndjson
-postgres_pid= relay_pid= temp=
+postgres_pid= relay_pid= orders_pid= temp=
 
 die() {
     printf 'tools/run_demo.sh: %s\n' "$1" >&2
@@ -42,6 +42,7 @@ stop() { # PID SIGNAL
 
 clean_up() {
     trap '' INT TERM
+    stop "$orders_pid" TERM
     stop "$relay_pid" TERM
     stop "$postgres_pid" INT
     [ -z "$temp" ] || rm -rf "$temp"
@@ -80,6 +81,14 @@ start_postgres() {
 start_relay() {
     setpriv --pdeathsig TERM "$POSTHORN" run --from "$SOURCE" --to "$SINK" 2>"$OUT/relay.log" </dev/null &
     relay_pid=$!
+}
+
+place_orders() { # in the background, as a shell that waits for a program puts off its traps
+    setpriv --pdeathsig TERM "$PYTHON" tools/demo_orders.py "$SOURCE" --seconds "$SECONDS_OF_ORDERS" \
+        --result "$OUT/orders.json" </dev/null &
+    orders_pid=$!
+    wait "$orders_pid" || die "the orders could not be placed; the server's last words:" "$OUT/postgres.log"
+    orders_pid=
 }
 
 caught_up() {
@@ -148,7 +157,7 @@ printf 'a throw-away PostgreSQL %s is up; installing the outbox, starting the re
 "$POSTHORN" init "$SOURCE" >"$OUT/init.log" 2>&1 </dev/null || die "posthorn init failed:" "$OUT/init.log"
 start_relay
 printf 'placing orders for %s s, each with its event in one transaction\n' "$SECONDS_OF_ORDERS"
-"$PYTHON" tools/demo_orders.py "$SOURCE" --seconds "$SECONDS_OF_ORDERS" --result "$OUT/orders.json" </dev/null
+place_orders
 until_true 60 caught_up || die "the relay has not caught up in 60 s; its last words:" "$OUT/relay.log"
 stop_relay
 status=0

@@ -9,4 +9,5 @@ build=$1
 shift
 [ $# -gt 0 ] || mapfile -t found < <(find src -name '*.c' | sort)
 [ $# -gt 0 ] || set -- "${found[@]}"
-printf '%s\0' "$@" | xargs -0 -P 2 -n 8 clang-tidy -p "$build" --quiet 2>/dev/null
+printf '%s\0' "$@" | xargs -0 -P 2 -n 8 clang-tidy -p "$build" --quiet \
+    2> >(grep -vE '^[0-9]+ warnings? (generated|treated as errors)|^Suppressed|^Use -header' >&2)

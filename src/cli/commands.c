@@ -1,4 +1,8 @@
-/* The list of all commands, in the order in which help shows them. */
+/*
+ * The list of all commands, in the order in which help shows them.
+ * Place: between main.c, which looks a word up here, and the commands' own files.
+ * Promise: a command that is not in this list does not exist.
+ */
 #include "cli/commands.h"
 
 const struct ph_command *const ph_commands[] = {

@@ -23,6 +23,9 @@
 #define RECORD_OVERHEAD 7
 #define HEADER_OVERHEAD 2
 
+/* Events that wait this long without any report mean that the cluster is down. */
+#define SILENCE_US (3 * 1000000LL)
+
 const struct ph_option ph_kafka_options[] = {
     {"kafka.*", PH_OPT_MAP, offsetof(struct ph_kafka_config, kafka), NULL, 0, 0, NULL,
      "any librdkafka property, for example sink.kafka.compression.type=lz4; secrets as "
@@ -119,6 +122,7 @@ static void take_reports(struct ph_kafka *k, int timeout_ms)
         }
         timeout_ms = 0;
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
+            k->heard_us = ph_clock_mono_us();
             const rd_kafka_message_t *message;
             while ((message = rd_kafka_event_message_next(event))) {
                 k->outstanding--;
@@ -191,7 +195,9 @@ static rd_kafka_resp_err_t produce(struct ph_kafka *k, const struct ph_kafka_top
         rd_kafka_headers_destroy(headers);
         return rc;
     }
-    k->outstanding++;
+    if (k->outstanding++ == 0) {
+        k->heard_us = ph_clock_mono_us();
+    }
     return rc;
 }
 
@@ -315,6 +321,18 @@ static int renew(struct ph_kafka *k, struct ph_error *err)
     return ph_kafka_client_new(k, err);
 }
 
+/* librdkafka tells that all brokers are down once, perhaps long before an event waited for them. */
+static void notice_silence(struct ph_kafka *k)
+{
+    if (!k->down && k->outstanding > 0 && ph_clock_mono_us() - k->heard_us > SILENCE_US) {
+        k->down = true;
+        if (k->trouble[0] == '\0') {
+            (void)snprintf(k->trouble, sizeof k->trouble, "no answer for %lld s",
+                           SILENCE_US / 1000000);
+        }
+    }
+}
+
 static int sink_poll(void *ctx, int timeout_ms, struct ph_error *err)
 {
     struct ph_kafka *k = ctx;
@@ -329,6 +347,7 @@ static int sink_poll(void *ctx, int timeout_ms, struct ph_error *err)
         return rc;
     }
     take_reports(k, k->outstanding > 0 ? timeout_ms : 0);
+    notice_silence(k);
     if (!k->refused && (k->broken || (k->outgrown && k->outstanding == 0))) {
         rc = renew(k, err);
     }

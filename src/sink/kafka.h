@@ -22,6 +22,7 @@ struct ph_kafka_config {
 };
 
 extern const struct ph_option ph_kafka_options[];
+extern const struct ph_sink_driver ph_sink_kafka;
 
 struct ph_kafka_topic {
     struct ph_kafka_topic *next; /* in its bucket */
@@ -54,6 +55,7 @@ struct ph_kafka {
 
     struct ph_kafka_flight flights[PH_KAFKA_WINDOW_MAX];
     size_t flight_count;
+    int64_t heard_us;             /* when a report last came, or the first event went out */
     int64_t outstanding;          /* handed to librdkafka, no report yet */
     const struct ph_event *alone; /* sent by itself to find out whether it is the one */
     bool refused;                 /* one was: nothing more until abandon */

@@ -135,9 +135,9 @@ static void read_config(struct ph_kafka *k, struct ph_kafka_topic *topic)
     rd_kafka_AdminOptions_t *options =
         rd_kafka_AdminOptions_new(k->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     char ignored[128];
-    (void)rd_kafka_AdminOptions_set_request_timeout(options, ASK_MS * 3, ignored, sizeof ignored);
+    (void)rd_kafka_AdminOptions_set_request_timeout(options, ASK_MS * 2, ignored, sizeof ignored);
     rd_kafka_DescribeConfigs(k->rk, &resource, 1, options, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ASK_MS * 4);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ASK_MS * 2 + 500);
     const char *why;
     if (read_answer(topic, event, &why) < 0) {
         char text[512];

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import threading
@@ -288,28 +287,16 @@ def test_status_does_not_read_settled_events(db, analyzed):
 
 # run
 
-def wait_for_line(process, text, timeout=20):
-    deadline, seen = time.monotonic() + timeout, ""
-    while time.monotonic() < deadline:
-        if select.select([process.stderr], [], [], 0.1)[0]:
-            line = process.stderr.readline()
-            seen += line
-            if text in line:
-                return line
-            assert line, f"ended without '{text}':\n{seen}"
-    raise AssertionError(f"no '{text}' in:\n{seen}")
-
-
 def test_run_stops_at_sigterm(db, tmp_path):
     for sent in (signal.SIGTERM, signal.SIGINT):
-        process = start("run", "--from", db.dsn(), "--to", f"file:{tmp_path}/out", "--log-format", "json")
-        line = json.loads(wait_for_line(process, "starting: posthorn"))
-        assert line["pipeline"] == "default" and line["level"] == "info" and "libpq" in line["msg"]
-        time.sleep(0.3)
-        process.send_signal(sent)
-        _, said = process.communicate(timeout=20)
-        assert process.returncode == 0, said
-        assert "0 events sent" in said
+        relay = tool().start_relay(db.dsn(), f"file:{tmp_path}/out", "--log-format", "json")
+        relay.wait_log("delivering from")
+        line = json.loads(relay.log.splitlines()[0])
+        assert line["pipeline"] == "default" and line["level"] == "info"
+        assert line["msg"].startswith("starting: posthorn") and "libpq" in line["msg"]
+        relay.signal(sent)
+        assert relay.wait(20) == 0
+        assert "stopped: 0 events sent" in relay.log
 
 
 def test_run_once_drains_and_ends(db, tmp_path):
@@ -326,29 +313,21 @@ def test_a_second_signal_ends_run_at_once(db):
     with db.connect() as c:
         insert(c, 10)
     for sent, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        process = start("run", "--from", db.dsn(), "--to", "kafka://127.0.0.1:1", "--name", f"s{status}",
-                        "--set", "drain_timeout=60s")
-        wait_for_line(process, "starting: posthorn")
-        time.sleep(1.5)  # it has a batch by now that it cannot deliver
-        process.send_signal(sent)
-        time.sleep(0.3)
-        if process.poll() is None:
-            process.send_signal(sent)
-            assert process.wait(timeout=5) == status
-        else:
-            pytest.fail(f"ended with {process.returncode} while events were in flight:\n{process.stderr.read()}")
+        relay = tool().start_relay(db.dsn(), "kafka://127.0.0.1:1", name=f"s{status}", settings={"drain_timeout": "60s"})
+        relay.wait_log("the sink is down")
+        relay.signal(sent)
+        relay.wait_log("stopping once what is in flight has arrived")
+        relay.signal(sent)
+        assert relay.wait(5) == status
 
 
 def test_passwords_are_nowhere_to_be_seen(db, tmp_path):
-    uri = make_conninfo(db.dsn(), password="geheim")
-    process = start("run", "--from", uri, "--to", f"file:{tmp_path}/out")
-    said = wait_for_line(process, "a secret on the command line")
-    said += wait_for_line(process, "starting: posthorn")
-    with open(f"/proc/{process.pid}/cmdline") as f:
+    relay = tool().start_relay(make_conninfo(db.dsn(), password="geheim"), f"file:{tmp_path}/out")
+    relay.wait_log("delivering from")
+    with open(f"/proc/{relay.pid}/cmdline") as f:
         assert "geheim" not in f.read()
-    process.terminate()
-    said += process.communicate(timeout=20)[1]
-    assert "geheim" not in said and said.count("a secret on the command line") == 1
+    assert relay.stop() == 0
+    assert "geheim" not in relay.log and relay.log.count("a secret on the command line") == 1
 
 
 def test_log_level_and_format(db, tmp_path):

@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 
-from command import answer, posthorn, sanitized, start
+from command import answer, posthorn, sanitized, start, tool
 from schema_db import install, one
 
 FIELDS = ["events", "records", "missing", "duplicated", "outOfOrder", "phantom", "skipped", "pending", "beyondLog", "ok", "findings"]
@@ -273,7 +273,7 @@ def test_while_writers_and_the_relay_run(world):
                 c.execute("ROLLBACK" if rng.random() < 0.2 else "COMMIT")
 
     writers = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
-    relay = start("run", "--from", world.db.dsn(), "--to", world.uri)
+    relay = tool().start_relay(world.db.dsn(), world.uri)
     for writer in writers:
         writer.start()
     try:
@@ -286,9 +286,8 @@ def test_while_writers_and_the_relay_run(world):
         done.set()
         for writer in writers:
             writer.join()
-        relay.terminate()
-        said = relay.communicate(timeout=30)[1]
-    assert relay.returncode == 0, said
+        status = relay.stop()
+    assert status == 0, relay.log
     world.deliver()
     with world.db.connect() as c:
         total = one(c, "SELECT count(*) FROM posthorn.outbox")

@@ -125,6 +125,31 @@ def test_generated_headers_are_made_by_the_build():
     none([f"{name} is not made in sql/meson.build" for name in GENERATED if name not in made])
 
 
+# -- the build ------------------------------------------------------------------------------------
+
+
+def not_built(folder, text):
+    """The .c files of a folder that its meson.build does not name, whole or as 'test_' + MODULE."""
+    quoted = set(re.findall(r"'([^'\n]+)'", text))
+    return [path for path in sorted(folder.glob("*.c"))
+            if path.name not in quoted and re.sub(r"^(test|fuzz)_", "", path.stem) not in quoted]
+
+
+def test_each_source_is_built():
+    folders = sorted({path.parent for path in SOURCES + below("test", suffixes=(".c",)) + below("bench")
+                      if path.suffix == ".c" and path.parent.name != "c"})
+    none([f"{where(path)} is not in {where(folder / 'meson.build')}" for folder in folders
+          for path in not_built(folder, (folder / "meson.build").read_text()
+                                if (folder / "meson.build").exists() else "")])
+
+
+def test_the_build_check_sees_offences(tmp_path):
+    for name in ("test_a.c", "b.c", "test_b.c"):
+        (tmp_path / name).touch()
+    assert [path.name for path in not_built(tmp_path, "files('b.c', 'a')")] == ["test_b.c"]
+    assert len(not_built(tmp_path, "")) == 3 and not_built(tmp_path, "['a', 'b']: files('b.c')") == []
+
+
 # -- sizes ----------------------------------------------------------------------------------------
 
 
@@ -210,7 +235,7 @@ def test_each_source_opens_with_a_comment():
     none([where(p) for p in SOURCES if p.suffix == ".c" and not p.read_text().startswith("/*")])
 
 
-PROTOTYPE = re.compile(r"^(?!typedef|static|#|\s|\}|/)[\w\s*]*?\b([a-z]\w+)\((?!\*)", re.M)
+PROTOTYPE = re.compile(r"^(?!typedef|static|#|\s|\}|/)[\w\s*]*?\b([a-z]\w*)\((?!\*)", re.M)
 LIFE = ("_new", "_init", "_open", "_free", "_close", "_lock", "_unlock")  # the usual pairs say it themselves
 
 

@@ -1,0 +1,270 @@
+/*
+ * The Kafka sink against librdkafka's mock cluster: what each class of error leads to, without a
+ * broker.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+/* in this order */
+#include <librdkafka/rdkafka.h>
+
+#include <librdkafka/rdkafka_mock.h>
+
+#include "base/clock.h"
+#include "core/sink.h"
+#include "sink/kafka.h"
+
+#define COUNT 200
+
+struct rig {
+    rd_kafka_t *owner; /* of the mock cluster */
+    rd_kafka_mock_cluster_t *cluster;
+    char uri[256];
+    struct ph_sink_env env;
+    struct ph_kafka_config config;
+    void *sink;
+    struct ph_batch *batch;
+};
+
+static void warn(const char *pipeline, const char *text)
+{
+    (void)pipeline;
+    (void)text; /* the mock does not describe configs */
+}
+
+static void quiet(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    (void)rk;
+    (void)level;
+    (void)facility;
+    (void)text;
+}
+
+static int set_up(void **state)
+{
+    struct rig *r = calloc(1, sizeof *r);
+    struct ph_error err = {0};
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set_log_cb(conf, quiet);
+    r->owner = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    r->cluster = rd_kafka_mock_cluster_new(r->owner, 1);
+    assert_non_null(r->cluster);
+    (void)rd_kafka_mock_topic_create(r->cluster, "events", 1, 1);
+    (void)snprintf(r->uri, sizeof r->uri, "kafka://%s",
+                   rd_kafka_mock_cluster_bootstraps(r->cluster));
+    r->env =
+        (struct ph_sink_env){.pipeline = "t", .uri = r->uri, .window_batches = 4, .warn = warn};
+    assert_int_equal(ph_options_defaults(ph_kafka_options, &r->config, &err), 0);
+    assert_int_equal(ph_sink_kafka.open(&r->env, &r->config, &r->sink, &err), 0);
+    r->batch = ph_batch_new(COUNT, 1 << 20);
+    *state = r;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct rig *r = *state;
+    ph_sink_kafka.close(r->sink);
+    ph_options_free(ph_kafka_options, &r->config);
+    ph_batch_free(r->batch);
+    rd_kafka_mock_cluster_destroy(r->cluster);
+    rd_kafka_destroy(r->owner);
+    free(r);
+    return 0;
+}
+
+static void fill(struct rig *r, size_t count)
+{
+    static const struct ph_tick_span span = {.tick = 1};
+    for (size_t i = 0; i < count; i++) {
+        struct ph_event *event = ph_batch_add(r->batch);
+        assert_non_null(event);
+        event->span = &span;
+        event->position = (int64_t)i;
+        event->topic = PH_STR("events");
+        event->key = PH_STR("k");
+        event->body = PH_STR("{}");
+    }
+}
+
+static int submit(struct rig *r)
+{
+    struct ph_error err = {0};
+    return ph_sink_kafka.submit(r->sink, r->batch, &err);
+}
+
+/* Polls until the batch is done or refused, or the sink is down when that is waited for; returns
+ * the last status. */
+static int poll_on(struct rig *r, bool until_down)
+{
+    struct ph_error err = {0};
+    int64_t deadline_us = ph_clock_mono_us() + 30000000;
+    for (;;) {
+        int rc = ph_sink_kafka.poll(r->sink, 20, &err);
+        if (ph_batch_done(r->batch) || r->batch->refused > 0 ||
+            (until_down && rc == PH_E_UNAVAILABLE)) {
+            return rc;
+        }
+        if (ph_clock_mono_us() > deadline_us) {
+            fail_msg("%zu of %zu settled in time, status %d: %s", r->batch->settled,
+                     r->batch->count, rc, err.text);
+        }
+    }
+}
+
+#define PRODUCE_KEY 0 /* of the protocol: ApiKey Produce */
+
+static void test_all_are_sent(void **state)
+{
+    struct rig *r = *state;
+    fill(r, COUNT);
+    assert_int_equal(submit(r), 0);
+    assert_int_equal(poll_on(r, false), 0);
+    assert_int_equal(r->batch->settled, COUNT);
+}
+
+/* Somebody in the batch was refused; sent one by one they all pass. */
+static void test_a_crowd_is_sent_alone(void **state)
+{
+    struct rig *r = *state;
+    rd_kafka_mock_push_request_errors(r->cluster, PRODUCE_KEY, 1, RD_KAFKA_RESP_ERR_INVALID_RECORD);
+    fill(r, 50);
+    assert_int_equal(submit(r), 0);
+    (void)poll_on(r, false);
+    assert_int_equal(r->batch->settled, 50);
+    const struct ph_kafka *k = r->sink;
+    assert_true(k->renewals >= 1);
+    assert_int_equal(k->refusals, 0);
+}
+
+/* What fails in the crowd and again alone is refused, and nothing behind it is sent. */
+static void test_one_is_refused_alone(void **state)
+{
+    struct rig *r = *state;
+    rd_kafka_mock_push_request_errors(r->cluster, PRODUCE_KEY, 2,
+                                      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+                                      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    fill(r, 20);
+    assert_int_equal(submit(r), 0);
+    (void)poll_on(r, false);
+    assert_int_equal(r->batch->refused, 1);
+    size_t i = 0;
+    while (r->batch->events[i].verdict == PH_SENT) {
+        i++;
+    }
+    assert_int_equal(r->batch->events[i].verdict, PH_REJECT);
+    assert_non_null(strstr(r->batch->events[i].cause, "events"));
+    for (i++; i < 20; i++) {
+        assert_int_equal(r->batch->events[i].verdict, PH_PENDING);
+    }
+    struct ph_error err = {0};
+    assert_int_equal(ph_sink_kafka.poll(r->sink, 50, &err), 0);
+    assert_int_equal(r->batch->refused, 1);
+    ph_sink_kafka.abandon(r->sink);
+}
+
+/* A fatal error of the idempotent producer: a new one, the same events. */
+static void test_a_fatal_error_is_outlived(void **state)
+{
+    struct rig *r = *state;
+    struct ph_kafka *k = r->sink;
+    fill(r, 10);
+    assert_int_equal(submit(r), 0);
+    (void)poll_on(r, false);
+    assert_int_equal(
+        rd_kafka_test_fatal_error(k->rk, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "test"),
+        0);
+    ph_batch_reset(r->batch);
+    fill(r, 10);
+    (void)submit(r);
+    (void)poll_on(r, false);
+    assert_int_equal(r->batch->settled, 10);
+    assert_true(k->renewals >= 1);
+}
+
+static void test_down_and_back(void **state)
+{
+    struct rig *r = *state;
+    fill(r, 10);
+    assert_int_equal(submit(r), 0);
+    (void)poll_on(r, false);
+    rd_kafka_mock_broker_set_down(r->cluster, 1);
+    ph_batch_reset(r->batch);
+    fill(r, 10);
+    (void)submit(r);
+    assert_int_equal(poll_on(r, true), PH_E_UNAVAILABLE);
+    assert_int_equal(r->batch->settled, 0);
+    rd_kafka_mock_broker_set_up(r->cluster, 1);
+    (void)poll_on(r, false);
+    assert_int_equal(r->batch->settled, 10);
+}
+
+static void test_abandon_with_a_dead_broker_is_quick(void **state)
+{
+    struct rig *r = *state;
+    fill(r, 10);
+    assert_int_equal(submit(r), 0);
+    (void)poll_on(r, false);
+    rd_kafka_mock_broker_set_down(r->cluster, 1);
+    ph_batch_reset(r->batch);
+    fill(r, 100);
+    (void)submit(r);
+    (void)poll_on(r, true);
+    int64_t begun = ph_clock_mono_us();
+    ph_sink_kafka.abandon(r->sink);
+    assert_true(ph_clock_mono_us() - begun < 5000000);
+    assert_int_equal(r->batch->settled, 0);
+}
+
+static void test_what_an_error_asks_for(void **state)
+{
+    (void)state;
+    assert_int_equal(ph_kafka_classify(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE), PH_KAFKA_ALONE);
+    assert_int_equal(ph_kafka_classify(RD_KAFKA_RESP_ERR_INVALID_RECORD), PH_KAFKA_ALONE);
+    assert_int_equal(ph_kafka_classify(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED),
+                     PH_KAFKA_ALONE);
+    assert_int_equal(ph_kafka_classify(RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN), PH_KAFKA_DOWN);
+    assert_int_equal(ph_kafka_classify(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART), PH_KAFKA_DOWN);
+    assert_int_equal(ph_kafka_classify(RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED),
+                     PH_KAFKA_DOWN);
+    assert_int_equal(ph_kafka_classify(RD_KAFKA_RESP_ERR__PURGE_QUEUE), PH_KAFKA_RESEND);
+    assert_int_equal(ph_kafka_classify(RD_KAFKA_RESP_ERR__FATAL), PH_KAFKA_RESEND);
+}
+
+static void test_uris(void **state)
+{
+    (void)state;
+    char out[64];
+    struct ph_error err = {0};
+    assert_int_equal(ph_kafka_brokers("kafka://a:1,b:2", out, sizeof out, &err), 0);
+    assert_string_equal(out, "a:1,b:2");
+    static const char *const bad[] = {"kafka://", "kafka:", "kafka://a:1/x", "kafka://user@a:1",
+                                      "kafka://a?x=1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(ph_kafka_brokers(bad[i], out, sizeof out, &err), PH_E_CONFIG);
+    }
+    char tiny[4];
+    assert_int_equal(ph_kafka_brokers("kafka://a:1,b:2", tiny, sizeof tiny, &err), PH_E_CONFIG);
+}
+
+#define RIGGED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RIGGED(test_all_are_sent),
+        RIGGED(test_a_crowd_is_sent_alone),
+        RIGGED(test_one_is_refused_alone),
+        RIGGED(test_a_fatal_error_is_outlived),
+        RIGGED(test_down_and_back),
+        RIGGED(test_abandon_with_a_dead_broker_is_quick),
+        cmocka_unit_test(test_what_an_error_asks_for),
+        cmocka_unit_test(test_uris),
+    };
+    return cmocka_run_group_tests_name("kafka", tests, NULL, NULL);
+}
