@@ -57,6 +57,12 @@ no_cluster_of_its_own() {
     as_root sh -c "printf 'create_main_cluster = false\n' >>$conf"
 }
 
+# The pgbouncer package starts a service, which nobody asked for; the tests start their own.
+no_service_of_its_own() {
+    [[ " $packages " == *" pgbouncer "* && -d /run/systemd/system ]] || return 0
+    as_root systemctl disable --quiet --now pgbouncer || true
+}
+
 apt() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" </dev/null
 }
@@ -73,6 +79,7 @@ install() {
         die "apt-get could not install: $packages (all it said is in $log)"
     fi
     rm -f "$log"
+    no_service_of_its_own
 }
 
 case ${1:-} in

@@ -6,4 +6,8 @@ cd "$(dirname "$0")/.."
 mode=(-i)
 [ "${1:-}" != --check ] || mode=(--dry-run -Werror)
 command -v clang-format >/dev/null || tools/deps.sh test
-find src include test bench -name '*.[ch]' -print0 | xargs -0 -r clang-format "${mode[@]}"
+folders=()
+for folder in src include test bench; do
+    [ ! -d "$folder" ] || folders+=("$folder")
+done
+find "${folders[@]}" -name '*.[ch]' -print0 | xargs -0 -r clang-format "${mode[@]}"

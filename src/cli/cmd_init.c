@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/database.h"
+#include "db/pg_schema.h"
 #include "sql_postgres.h"
 
 #define SERVER_OLDEST 140000
@@ -74,11 +75,11 @@ static int read_version(struct init *init, struct ph_error *err)
         return rc;
     }
     init->version = PQntuples(res) > 0 ? ph_pg_i64(res, 0, 0) : 0;
-    if (init->version > PH_SCHEMA_VERSION) {
+    if (init->version > PH_PG_SCHEMA_VERSION) {
         return ph_fail(err, PH_E_CONFIG,
                        "the schema is at version %lld, this posthorn knows up to %d: use a newer "
                        "posthorn",
-                       (long long)init->version, PH_SCHEMA_VERSION);
+                       (long long)init->version, PH_PG_SCHEMA_VERSION);
     }
     if (init->version < 1) {
         return ph_fail(err, PH_E_CONFIG,

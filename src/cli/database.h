@@ -4,8 +4,6 @@
 
 #include "db/postgres.h"
 
-#define PH_SCHEMA_VERSION 1 /* of sql/postgres/NNNN_*.sql; the newest one */
-
 /* Connects as "posthorn NAME". */
 int ph_database_connect(struct ph_pg *pg, const char *uri, const char *name,
                         struct ph_error *err) PH_MUST_CHECK;

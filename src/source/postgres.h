@@ -7,11 +7,11 @@
 #define PH_SOURCE_POSTGRES_H
 
 #include "core/source.h"
+#include "db/pg_schema.h"
 #include "db/pg_snapshot.h"
 #include "db/postgres.h"
 
-#define PH_PG_SCHEMA_VERSION 1
-#define PH_PG_TICKS_MAX      256 /* ticks known ahead of the reader */
+#define PH_PG_TICKS_MAX 256 /* ticks known ahead of the reader */
 
 struct ph_pg_source_config {
     int64_t poll_min_ms, poll_max_ms; /* between two looks at an idle log */

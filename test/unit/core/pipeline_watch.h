@@ -57,6 +57,8 @@ struct instance {
     _Atomic bool over;
     _Atomic bool keeper_dead; /* every call about the lease fails */
     _Atomic bool may_repeat;  /* do not check that what is submitted is not stored already */
+    _Atomic bool strict;      /* check that the lease, by the log's clock, is still its own */
+    _Atomic int64_t flaw_at;  /* the source refuses the event of this position */
     _Atomic int64_t epoch;    /* of the last load */
     _Atomic int opens, seeks, submits, settles, abandons, sink_opens, sink_closes, polls;
     _Atomic int64_t submitted; /* events */
@@ -170,10 +172,25 @@ static inline bool rig_stored(struct rig *rig, struct ph_position *out)
     return found == 1;
 }
 
+/* A strict instance only works while it owns the pipeline. */
+static inline void rig_check_lease(struct instance *inst, const char *what)
+{
+    int64_t now_us = ph_clock_mono_us();
+    ph__memory_lock(inst->rig->log);
+    const struct ph_memory_row *row = ph__memory_row(inst->rig->log, "orders", 0);
+    int64_t late_us = row ? now_us - row->expires_us : 0;
+    bool ours = row && row->lease_epoch == inst->epoch && late_us < 0;
+    ph__memory_unlock(inst->rig->log);
+    if (inst->strict && !ours) {
+        rig_broken(inst->rig, "%s %lld us behind the end of the lease", what, (long long)late_us);
+    }
+}
+
 static inline void rig_check_submit(struct instance *inst, const struct ph_batch *batch)
 {
     struct ph_position stored = {0, 0};
     bool any = rig_stored(inst->rig, &stored);
+    rig_check_lease(inst, "a submit");
     for (size_t i = 0; i < batch->count; i++) {
         const struct ph_event *event = &batch->events[i];
         struct ph_position at = ph_event_at(event);
@@ -313,7 +330,14 @@ static inline int watched_skip(void *ctx, const struct ph_checkpoint *cp, struct
 
 static inline int watched_fetch(void *ctx, struct ph_batch *batch, struct ph_error *err)
 {
-    return REAL->fetch(((struct watched *)ctx)->real, batch, err);
+    struct watched *w = ctx;
+    int rc = REAL->fetch(w->real, batch, err);
+    for (size_t i = 0; rc == PH_FETCH_BATCH && i < batch->count; i++) {
+        if (batch->events[i].position == w->inst->flaw_at) {
+            ph_batch_verdict(batch, &batch->events[i], PH_REJECT, "the row makes no sense");
+        }
+    }
+    return rc;
 }
 
 static inline int watched_fd(void *ctx)
@@ -335,6 +359,7 @@ static inline int watched_settle(void *ctx, const struct ph_checkpoint *cp, stru
 {
     struct watched *w = ctx;
     rig_check_covered(w->inst->rig, cp);
+    rig_check_lease(w->inst, "a checkpoint");
     int rc = REAL->settle(w->real, cp, err);
     w->inst->settles += rc == 1;
     return rc;

@@ -3,9 +3,8 @@
 
 #include <pthread.h>
 
-#include "base/clock.h"
 #include "base/log.h"
-#include "core/lease.h"
+#include "fake_lease.h"
 
 #define LEASE_MS 300
 
@@ -18,142 +17,6 @@
             (void)ph_stop_wait(NULL, 1);                 \
         }                                                \
     } while (0)
-
-/* The row and what becomes of calls. */
-static pthread_mutex_t row_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct {
-    const struct ph_source_env *env;
-    char owner[96]; /* read by the test when the keeper is gone, like last_error */
-    char last_error[PH_ERROR_TEXT_MAX];
-    _Atomic int64_t epoch, expires_us;
-    _Atomic bool others, released, closed;
-    _Atomic int open_rc, claim_rc, renew_rc, release_rc, maintain_rc;
-    _Atomic int renew_takes_ms, maintain_takes_ms;
-    _Atomic int claims, renews, releases, maintains, reports;
-    _Atomic bool say_newer; /* during a renewal that carries a report */
-    struct ph_lease *lease;
-} row;
-
-static void row_lock(void)
-{
-    (void)pthread_mutex_lock(&row_mutex);
-}
-
-static void row_unlock(void)
-{
-    (void)pthread_mutex_unlock(&row_mutex);
-}
-
-static int fake_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
-                     struct ph_error *err)
-{
-    (void)config;
-    row_lock();
-    int rc = row.open_rc;
-    row.env = env;
-    row_unlock();
-    *ret_ctx = &row;
-    return rc < 0 ? ph_fail(err, rc, "no row to open") : 0;
-}
-
-/* As a database would, a call ends when its stop is wanted. */
-static int called(int rc, struct ph_error *err)
-{
-    const struct ph_source_env *env = row.env;
-    if (env->stop && ph_stop_wanted(env->stop)) {
-        return ph_fail(err, PH_E_STOPPED, "asked to stop");
-    }
-    return rc < 0 ? ph_fail(err, rc, "asked for by the test") : 0;
-}
-
-static int fake_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
-                      struct ph_error *err)
-{
-    assert(ctx == &row);
-    row_lock();
-    row.claims++;
-    int rc = called(row.claim_rc, err);
-    if (rc == 0 && !row.others) {
-        (void)snprintf(row.owner, sizeof row.owner, "%s", owner);
-        row.expires_us = ph_clock_mono_us() + lease_ms * 1000;
-        *ret_epoch = ++row.epoch;
-        rc = 1;
-    }
-    row_unlock();
-    return rc;
-}
-
-static int fake_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
-                      const char *last_error, struct ph_error *err)
-{
-    assert(ctx == &row);
-    int takes_ms = row.renew_takes_ms;
-    if (takes_ms > 0) {
-        (void)ph_stop_wait(NULL, takes_ms);
-    }
-    row_lock();
-    row.renews++;
-    if (last_error && row.say_newer) {
-        ph_lease_report(row.lease, "newer");
-        row.say_newer = false;
-    }
-    int rc = row.renew_rc == 0 ? 0 : called(row.renew_rc, err);
-    if (rc == 0 && (row.others || epoch != row.epoch || strcmp(owner, row.owner) != 0)) {
-        rc = ph_fail(err, PH_E_FENCED, "another's");
-    }
-    if (rc == 0) {
-        row.expires_us = ph_clock_mono_us() + lease_ms * 1000;
-        if (last_error) {
-            row.reports++;
-            (void)snprintf(row.last_error, sizeof row.last_error, "%s", last_error);
-        }
-    }
-    row_unlock();
-    return rc;
-}
-
-static int fake_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)
-{
-    assert(ctx == &row);
-    row_lock();
-    row.releases++;
-    row.released = epoch == row.epoch && strcmp(owner, row.owner) == 0 && row.release_rc == 0;
-    int rc = row.release_rc < 0 ? ph_fail(err, row.release_rc, "asked for by the test") : 0;
-    row_unlock();
-    return rc;
-}
-
-static int fake_maintain(void *ctx, struct ph_error *err)
-{
-    assert(ctx == &row);
-    int takes_ms = row.maintain_takes_ms;
-    if (takes_ms > 0) {
-        (void)ph_stop_wait(NULL, takes_ms);
-    }
-    row_lock();
-    row.maintains++;
-    int rc = row.maintain_rc;
-    row_unlock();
-    return rc < 0 ? ph_fail(err, rc, "asked for by the test") : 0;
-}
-
-static void fake_close(void *ctx)
-{
-    assert(ctx == &row);
-    row_lock();
-    row.closed = true;
-    row_unlock();
-}
-
-static const struct ph_source_driver fake = {
-    .name = "fake",
-    .lease_open = fake_open,
-    .lease_claim = fake_claim,
-    .lease_renew = fake_renew,
-    .lease_release = fake_release,
-    .maintain = fake_maintain,
-    .lease_close = fake_close,
-};
 
 static struct ph_stop pipeline_stop;
 
@@ -322,6 +185,25 @@ static void runs_out_while_the_keeper_hangs(void **state)
     row.others = false;
     assert_int_equal(held(lease), epoch + 1);
     ph_lease_stop(lease);
+}
+
+/* A lease counts from when it was asked for, not from when the answer came. */
+static void slow_answers_make_it_no_longer(void **state)
+{
+    (void)state;
+    for (int renews = 0; renews < 2; renews++) {
+        struct ph_lease *lease = started(LEASE_MS * 2, 0);
+        row.answer_takes_ms = LEASE_MS;
+        ph_lease_drop(lease, held(lease));
+        (void)held(lease);
+        int seen = row.renews;
+        AWAIT(row.renews >= seen + renews);
+        row.renew_rc = PH_E_UNAVAILABLE;
+        row.claim_rc = PH_E_UNAVAILABLE;
+        watch_expiry(lease);
+        ph_lease_stop(lease);
+        assert_int_equal(clear(NULL) + reset(NULL), 0);
+    }
 }
 
 static void short_trouble_costs_nothing(void **state)
@@ -568,6 +450,7 @@ int main(void)
         TEST(renews_in_time),
         TEST(runs_out_before_the_row_does),
         TEST(runs_out_while_the_keeper_hangs),
+        TEST(slow_answers_make_it_no_longer),
         TEST(short_trouble_costs_nothing),
         TEST(fenced),
         TEST(dropped_by_the_pipeline),

@@ -409,6 +409,30 @@ static void an_event_without_a_route(void **state)
     }
 }
 
+/* A row that the source itself refuses is treated alike, also for a sink that routes nothing. */
+static void an_event_without_sense(void **state)
+{
+    (void)state;
+    for (int64_t flaw = 1; flaw <= 23; flaw += flaw % 10 < 2 ? 1 : 4) {
+        struct rig *rig = rig_new();
+        struct instance *inst = rig_instance(rig);
+        struct ph_error err = {0};
+        struct ph_position stored;
+        rig_append(rig, 30, 12);
+        inst->flaw_at = flaw;
+        rig_start(inst);
+        assert_int_equal(rig_join(inst), PH_E_REFUSED);
+        assert_non_null(strstr(inst->err.text, "the row makes no sense"));
+        assert_int_equal(rig_delivered(rig, (size_t)flaw - 1), 0);
+        assert_true(rig_stored(rig, &stored));
+        assert_true(ph_position_cmp(stored, rig_at(rig, flaw)) < 0);
+        rig_instance_free(inst);
+        assert_int_equal(run_after(rig, rig_at(rig, flaw), &err), 0);
+        assert_int_equal(rig_finished(rig), 0);
+        rig_free(rig);
+    }
+}
+
 /* The log is lost when an event without a route is known, and before all before it is sent. */
 static void a_lost_log_before_a_refused_event(void **state)
 {
@@ -534,6 +558,7 @@ int main(void)
         cmocka_unit_test(both_are_lost),
         cmocka_unit_test(down_with_nothing_in_flight),
         cmocka_unit_test(an_event_without_a_route),
+        cmocka_unit_test(an_event_without_sense),
         cmocka_unit_test(a_lost_log_before_a_refused_event),
         cmocka_unit_test(a_stop_drains_what_is_in_flight),
         cmocka_unit_test(a_drain_has_an_end),

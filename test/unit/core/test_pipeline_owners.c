@@ -83,6 +83,61 @@ static void a_stop_while_standing_by(void **state)
     rig_free(rig);
 }
 
+/* Nobody else is there to fence it: the deadline alone makes it fall silent. */
+static void silent_behind_the_deadline(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    struct instance *inst = owner_new(rig);
+    inst->config.options.lease_ms = 2 * LEASE_MS; /* with a margin for a loaded machine */
+    inst->config.options.drain_timeout_ms = 100;
+    inst->strict = true;
+    rig_start(inst);
+    rig_append(rig, 20, 0);
+    AWAIT(sent_by(inst) == 20);
+    inst->keeper_dead = true;
+    int64_t before = ph_clock_mono_us();
+    while (since_ms(before) < 3 * LEASE_MS) {
+        rig_append(rig, 1, 0);
+        (void)ph_stop_wait(NULL, 1);
+    }
+    AWAIT(rig_said("the lease of pipeline orders was lost") == 1);
+    int submits = inst->submits;
+    assert_true((size_t)sent_by(inst) < rig->count);
+    inst->keeper_dead = false; /* it comes back as its own successor */
+    AWAIT((size_t)sent_by(inst) == rig->count);
+    assert_true(inst->submits > submits);
+    assert_int_equal(rig_stop(inst), 0);
+    assert_int_equal(rig_finished(rig), 0);
+    rig_instance_free(inst);
+    rig_free(rig);
+}
+
+/* Who was fenced does not wait for what is in flight: the new owner sends it. */
+static void who_is_fenced_lets_go(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    struct instance *first = owner_new(rig);
+    first->config.options.drain_timeout_ms = 60000;
+    first->may_repeat = true;
+    rig_start(first);
+    ph_memory_store_delay(rig->store, 1000000);
+    rig_append(rig, 20, 0);
+    AWAIT(first->submitted == 20);
+    first->keeper_dead = true;
+    int64_t before = ph_clock_mono_us();
+    AWAIT(first->abandons == 1);
+    assert_true(since_ms(before) < 4 * LEASE_MS);
+    first->keeper_dead = false;
+    ph_memory_store_delay(rig->store, 0);
+    AWAIT(sent_by(first) == 20);
+    assert_int_equal(rig_stop(first), 0);
+    assert_int_equal(rig_finished(rig), 20);
+    rig_instance_free(first);
+    rig_free(rig);
+}
+
 /* The first's keeper dies: it must fall silent before the second begins. */
 static void a_dead_keeper_hands_over(void **state)
 {
@@ -305,6 +360,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_second_stands_by),
         cmocka_unit_test(a_stop_while_standing_by),
+        cmocka_unit_test(silent_behind_the_deadline),
+        cmocka_unit_test(who_is_fenced_lets_go),
         cmocka_unit_test(a_dead_keeper_hands_over),
         cmocka_unit_test(a_fenced_instance_stores_nothing),
         cmocka_unit_test(fenced_by_the_sink),
