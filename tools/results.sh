@@ -64,7 +64,7 @@ unit_tests() {
     local name=$1 build=$2
     shift 2
     tests "$name" "$build/meson-logs/testlog.junit.xml" ${SETARCH:+setarch "$(uname -m)" -R} \
-        meson test -C "$build" --no-rebuild --print-errorlogs "$@"
+        meson test -C "$build" --no-rebuild --print-errorlogs --timeout-multiplier 10 "$@"
 }
 
 # Says what failed and ends with `N passed, N failed, N skipped`; fails when anything did.

@@ -84,7 +84,7 @@ int ph_argv_take(struct ph_argv *out, int argc, char **argv, struct ph_error *er
 
 void ph_argv_free(struct ph_argv *args)
 {
-    for (int i = 0; i < args->count; i++) {
+    for (int i = 0; args->words && i < args->count; i++) {
         ph_mem_free(args->words[i]);
     }
     ph_mem_free(args->words);

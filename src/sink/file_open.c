@@ -177,7 +177,7 @@ int ph__file_open(const char *path, int *ret_fd, int64_t *ret_size, int64_t *ret
         }
         rc = open_once(path, &fd, err);
     }
-    struct stat stat;
+    struct stat stat = {0};
     if (rc == 1 && fstat(fd, &stat) < 0) {
         rc = fail_errno(path, errno, err);
     }

@@ -538,7 +538,7 @@ int ph_pg_read_seek(struct ph_pg_source *s, const struct ph_checkpoint *cp, stru
     bool inside = !ph_str_eq(cp->snapshot, cp->base_snapshot);
     struct ph_arena *arena = &s->ticks_arena[1 - s->ticks_side];
     ph_arena_reset(arena, PH_PG_ARENA_KEEP);
-    struct ph_pg_tick base, tick;
+    struct ph_pg_tick base = {0}, tick = {0};
     int rc = copy_tick(arena, cp->at.tick - (inside ? 1 : 0), cp->base_snapshot, &base, err);
     if (rc == 0) {
         rc = copy_tick(arena, cp->at.tick, cp->snapshot, &tick, err);

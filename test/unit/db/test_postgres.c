@@ -234,7 +234,7 @@ static void refused_at_the_door(void **state)
     }
 }
 
-static bool startup_says(struct fake_pg *fake, const char *name, const char *value)
+static bool startup_has(const struct fake_pg *fake, const char *name, const char *value)
 {
     const char *at = fake->startup.ptr + 4, *end = fake->startup.ptr + fake->startup.len;
     while (at < end && *at != '\0') {
@@ -245,6 +245,14 @@ static bool startup_says(struct fake_pg *fake, const char *name, const char *val
         at = its + strlen(its) + 1;
     }
     return false;
+}
+
+static bool startup_says(struct fake_pg *fake, const char *name, const char *value)
+{
+    (void)pthread_mutex_lock(&fake->mutex);
+    bool says = startup_has(fake, name, value);
+    (void)pthread_mutex_unlock(&fake->mutex);
+    return says;
 }
 
 static void says_who_it_is(void **state)
