@@ -30,7 +30,8 @@ enum ph_class {
     X(REFUSED, 8, PH_PERMANENT, 65, "an event was refused")                         \
     X(FENCED, 9, PH_FATAL, 69, "another instance owns this pipeline")               \
     X(DIVERGED, 10, PH_FATAL, 78, "log and checkpoint do not belong to each other") \
-    X(STOPPED, 11, PH_PERMANENT, 0, "asked to stop")
+    X(STOPPED, 11, PH_PERMANENT, 0, "asked to stop")                                \
+    X(STANDBY, 12, PH_RETRIABLE, 69, "this server is a standby")
 
 enum ph_code {
 #define PH_ERROR_ENUM(name, value, class, exit_status, text) PH_E_##name = -(value),

@@ -99,6 +99,13 @@ const struct ph_pipeline_metrics *ph_pipeline_metrics(const struct ph_pipeline *
     return &p->metrics;
 }
 
+/* A daemon waits for a database that is away. What never was open is another matter: a standby is a
+ * mistake, and a run that ends by itself must not wait for ever. */
+static bool hopeless_start(const struct ph_pipeline *p, int rc)
+{
+    return !p->was_open && (rc == PH_E_STANDBY || (rc == PH_E_UNAVAILABLE && p->config->once));
+}
+
 /* What follows the end of a session: 1 = open again, 0 = over, or the error to return. */
 static int after_session(struct ph_pipeline *p, int rc, struct ph_error *err)
 {
@@ -110,7 +117,7 @@ static int after_session(struct ph_pipeline *p, int rc, struct ph_error *err)
         ph_lease_drop(p->lease, p->epoch);
         return 1;
     }
-    if (rc == PH_E_DATA || ph_code_class(rc) != PH_RETRIABLE) {
+    if (hopeless_start(p, rc) || rc == PH_E_DATA || ph_code_class(rc) != PH_RETRIABLE) {
         if (p->lease) {
             ph_lease_report(p->lease, err->text);
         }

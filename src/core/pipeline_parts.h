@@ -44,6 +44,8 @@ struct ph_pipeline {
     bool dirty;                        /* settled is ahead of what was stored */
     int64_t settle_due_us;
     bool skip_done;
+    bool was_open; /* the source was open before: what is a standby now may be a failover under way
+                    */
 
     struct ph_backoff source_backoff, sink_backoff;
     bool source_lost, sink_down; /* said once; cleared when it is back */

@@ -204,6 +204,7 @@ int ph__session_open(struct ph_pipeline *p, struct ph_error *err)
 {
     int rc = open_source(p, err);
     if (rc == 0) {
+        p->was_open = true;
         rc = start_lease(p, err);
     }
     if (rc < 0) {

@@ -52,7 +52,7 @@ static bool is(const PGresult *res, int column, const char *text)
 static int refuse_identity(const PGresult *res, struct ph_error *err)
 {
     if (is(res, ID_RECOVERY, "t")) {
-        return ph_fail(err, PH_E_UNAVAILABLE,
+        return ph_fail(err, PH_E_STANDBY,
                        "this PostgreSQL server is a standby: its snapshots do not show open "
                        "transactions; connect to the primary");
     }
