@@ -90,20 +90,33 @@ def relay_command(stage, uri, name, topic, *sets):
     return words
 
 
+def peak_rss_kib(pid):
+    """VmHWM; not ru_maxrss, which begins with the peak of the process that made the child."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return 0
+
+
 def relay(stage, uri, name, *sets, once=True):
     """One drain by `posthorn run --once`: events, events a second, peak RSS in MiB, CPU seconds."""
     command = relay_command(stage, uri, name, stage.topic(), *sets) + ["--once"]
     begun = time.monotonic()
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    text = child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    peak_kib, before = 0, resource.getrusage(resource.RUSAGE_CHILDREN)
+    while child.poll() is None:
+        peak_kib = max(peak_kib, peak_rss_kib(child.pid))
+        time.sleep(0.02)
     seconds = time.monotonic() - begun
+    after, text = resource.getrusage(resource.RUSAGE_CHILDREN), child.stderr.read()
     if child.returncode != 0:
         raise RuntimeError(f"posthorn ended with {child.returncode}: {text[-2000:]}")
     events = int(text.rsplit("drained: ", 1)[1].split(" events")[0])
-    return {"events": events, "rate": events / seconds, "rss_mib": usage.ru_maxrss / 1024,
-            "cpu_s": usage.ru_utime + usage.ru_stime}
+    return {"events": events, "rate": events / seconds, "rss_mib": peak_kib / 1024,
+            "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
 
 
 def median(values):
