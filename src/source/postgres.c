@@ -491,7 +491,8 @@ static int source_skip(void *ctx, const struct ph_checkpoint *cp, struct ph_posi
                        struct ph_checkpoint *ret, struct ph_error *err)
 {
     struct ph_pg_source *s = ctx;
-    struct ph_batch *batch = ph_batch_new(s->env->batch_events, s->env->batch_bytes * 2);
+    /* one event always fits, and the one to skip may well be too large for its sink */
+    struct ph_batch *batch = ph_batch_new(s->env->batch_events, (size_t)1 << 31);
     if (!batch) {
         return ph_fail(err, PH_E_NOMEM, "no memory for a batch");
     }

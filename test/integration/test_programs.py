@@ -8,7 +8,7 @@ import pytest
 from servers import SANITIZER_ENV, build_folder, check_sanitizer
 
 
-def run_program(name, limit_s=170, **env):
+def run_program(name, limit_s=400, **env):
     program = build_folder() / "test" / "integration" / name
     if not os.access(program, os.X_OK):
         pytest.skip(f"{name} is not built")
@@ -20,6 +20,7 @@ def run_program(name, limit_s=170, **env):
     assert re.search(r"PASSED  \] [1-9]", text), f"no test ran: {text[-1000:]}"
 
 
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize("server", ["pg15", "pg18"])
 def test_source_postgres(request, posthorn, server):
     """The same sequence at every resume point, batch size and page size; fencing; the sink's newer checkpoint."""
@@ -28,6 +29,7 @@ def test_source_postgres(request, posthorn, server):
         run_program("source_postgres_test", PH_TEST_PG=db.dsn())
 
 
+@pytest.mark.timeout(420)
 def test_kafka_refusals(kafka):
     """One poison event in a burst is found; nothing later of its key is in the topic."""
     kafka.create_topic("poison", config={"max.message.bytes": "30000"})

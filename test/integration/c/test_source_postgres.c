@@ -193,7 +193,7 @@ static void test_batch_sizes_agree(void **state)
 static void test_resume_at_every_event(void **state)
 {
     (void)state;
-    make_history(12);
+    make_history(9);
     one.cps = calloc(EVENTS_MAX, sizeof *one.cps);
     read_all(5000, 4 << 20, NULL, &one);
     assert_true(one.count > 100);

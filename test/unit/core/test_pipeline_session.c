@@ -137,6 +137,35 @@ static void what_a_person_must_mend_ends_it(void **state)
     }
 }
 
+/* What runs to an end by itself does not wait for a log that never answered; a daemon does. */
+static void a_log_that_is_not_there_yet(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    struct ph_error err = {0};
+    rig_append(rig, 30, 0);
+    ph_memory_log_fail(rig->log, PH_MEMORY_OPEN, 0, 1, PH_E_UNAVAILABLE);
+    assert_int_equal(rig_once(rig, &err), PH_E_UNAVAILABLE);
+    ph_memory_log_fail(rig->log, PH_MEMORY_OPEN, 0, 1, PH_E_STANDBY);
+    struct instance *inst = rig_instance(rig);
+    rig_start(inst);
+    assert_int_equal(rig_join(inst), PH_E_STANDBY);
+    rig_instance_free(inst);
+    ph_memory_log_fail(rig->log, PH_MEMORY_OPEN, 0, 5, PH_E_UNAVAILABLE);
+    inst = rig_instance(rig);
+    rig_start(inst);
+    AWAIT(ph_pipeline_metrics(inst->pipeline)->events_sent == 30);
+    assert_int_equal(rig_said("interrupted"), 1);
+    ph_memory_log_fail(rig->log, PH_MEMORY_OPEN, 0, 3, PH_E_STANDBY); /* a switch-over */
+    ph_memory_log_fail(rig->log, PH_MEMORY_FETCH, 0, 1, PH_E_UNAVAILABLE);
+    AWAIT(inst->seeks == 2);
+    rig_append(rig, 10, 0);
+    AWAIT(ph_pipeline_metrics(inst->pipeline)->events_sent == 40);
+    assert_int_equal(rig_stop(inst), 0);
+    assert_int_equal(rig_finished(rig), 0);
+    finish(rig, inst);
+}
+
 static void a_broken_sink_ends_it(void **state)
 {
     (void)state;
@@ -360,6 +389,7 @@ int main(void)
         cmocka_unit_test(storing_takes_its_time),
         cmocka_unit_test(latest_begins_behind_what_is_there),
         cmocka_unit_test(what_a_person_must_mend_ends_it),
+        cmocka_unit_test(a_log_that_is_not_there_yet),
         cmocka_unit_test(a_broken_sink_ends_it),
         cmocka_unit_test(no_log_and_no_store),
         cmocka_unit_test(the_sinks_own_checkpoint_wins),

@@ -88,6 +88,7 @@ static void put_row(const struct ph_str *columns, uint16_t count)
 
 /* Decodes a copy on the heap of the exact size, so that a byte read too far is seen. */
 static char *exact;
+static const char *flaw; /* of the last decode */
 static int decode(struct ph_str bytes, struct ph_event *event, struct ph_error *err)
 {
     free(exact);
@@ -97,13 +98,14 @@ static int decode(struct ph_str bytes, struct ph_event *event, struct ph_error *
         memcpy(exact, bytes.ptr, bytes.len);
     }
     *event = (struct ph_event){0};
-    const char *flaw = NULL;
+    flaw = "not written";
     int rc = ph_pg_row_decode(exact, bytes.len, event, &flaw, err);
     uint64_t xid = 0;
     int64_t position = 0;
     bool peeked = ph_pg_row_peek(exact, bytes.len, &xid, &position);
     if (rc == 0) {
         assert_true(peeked && xid == event->xid && position == event->position);
+        assert_true(!flaw || strlen(flaw) > 12);
     }
     return rc;
 }
@@ -192,6 +194,25 @@ static void json_with_a_content_type(void **state)
     assert_decoded(columns, &event);
     assert_str(event.payload, "{\"n\": 1}");
     assert_null(event.content_type.ptr);
+}
+
+/* An owner of the table can insert what is no event; it is named, not lost. */
+static void two_payloads_are_a_flaw(void **state)
+{
+    (void)state;
+    struct ph_str columns[COLUMNS];
+    struct ph_event event;
+    usual(columns);
+    assert_decoded(columns, &event);
+    assert_null(flaw);
+    columns[PAYLOAD_BYTES] = PH_STR("");
+    assert_decoded(columns, &event);
+    assert_non_null(flaw);
+    assert_non_null(strstr(flaw, "payload_bytes"));
+    assert_int_equal(event.position, 42);
+    columns[PAYLOAD] = (struct ph_str){NULL, 0};
+    assert_decoded(columns, &event);
+    assert_null(flaw);
 }
 
 /* created_at may be 'infinity': any writer may set it. */
@@ -473,6 +494,7 @@ int main(void)
         cmocka_unit_test(a_binary_event),
         cmocka_unit_test(a_tombstone_and_empty_texts),
         cmocka_unit_test(json_with_a_content_type),
+        cmocka_unit_test(two_payloads_are_a_flaw),
         cmocka_unit_test(times_at_the_ends),
         cmocka_unit_test(numbers_at_the_ends),
         cmocka_unit_test(truncated_at_each_byte),
