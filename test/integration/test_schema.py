@@ -86,7 +86,7 @@ def test_checkpoints_stay_small_and_well_formed(db):
         c.execute(insert, ["3:3:"])
         for n in range(2000):
             c.execute("UPDATE posthorn.checkpoint SET position = %s, updated_at = clock_timestamp()", [n])
-        assert one(c, "SELECT pg_relation_size('posthorn.checkpoint')") <= 2 * 8192
+        assert one(c, "SELECT pg_relation_size('posthorn.checkpoint')") <= 6 * 8192  # not HOT: more than 20 pages
 
 
 # -- rights ---------------------------------------------------------------------------------------

