@@ -20,7 +20,7 @@ const struct ph_option ph_pg_source_options[] = {
      "shortest time between two looks at the log"},
     {"poll_max", PH_OPT_DURATION, AT(poll_max_ms), "50ms", 1, 60000, NULL,
      "longest time between two looks at an idle log"},
-    {"tick_min", PH_OPT_DURATION, AT(tick_min_ms), "5ms", 1, 60000, NULL,
+    {"tick_min", PH_OPT_DURATION, AT(tick_min_ms), "3ms", 1, 60000, NULL,
      "shortest time between two ticks"},
     {"tick_idle", PH_OPT_DURATION, AT(tick_idle_ms), "10s", 100, 3600000, NULL,
      "a tick this often without events, so that an idle pipeline holds no retention back"},

@@ -26,11 +26,11 @@ static int rest(struct ph_pg_source *s, int64_t us)
     return STEP_ON;
 }
 
-/* After a look that found nothing: the next one a quarter later each time. */
+/* After a look that found nothing: the next one an eighth later each time. */
 static int rest_longer(struct ph_pg_source *s)
 {
     int64_t us = s->rest_us, most = s->config.poll_max_ms * 1000;
-    s->rest_us = us + us / 4 > most ? most : us + us / 4;
+    s->rest_us = us + us / 8 > most ? most : us + us / 8;
     s->end_seen = true;
     return rest(s, us);
 }
