@@ -15,7 +15,7 @@ TEXT = {".c", ".h", ".py", ".sh", ".sql", ".md", ".build", ".txt", ".ini", ".jso
 TEXT_NAMES = {"Makefile", "run", ".clang-format", ".clang-tidy", ".editorconfig", ".gitignore"}
 
 # Left to right; a layer includes itself and those in front of it, and no neighbour in its group.
-LAYERS = [{"base"}, {"db"}, {"core"}, {"source", "sink", "apply", "eventstore", "publish"}, {"config"},
+LAYERS = [{"base"}, {"db"}, {"core"}, {"source", "sink", "outbox", "apply", "eventstore", "publish"}, {"config"},
           {"admin"}, {"cli"}]
 RANK = {layer: rank for rank, group in enumerate(LAYERS) for layer in group}
 GENERATED = {"sql_postgres.h"}

@@ -1,0 +1,138 @@
+/*
+ * What people's commands ask of a database that holds a log: install it, put events in, look at it,
+ * tidy it. The relay's own path is core/source.h; this is the other one. One driver a database,
+ * named like the source of the same URIs; registry.c names them all.
+ *
+ * All calls of one ctx come from one thread and end within the driver's own time limit. Texts given
+ * to a callback live until it returns. Errors as in base/err.h: PH_E_CONFIG where the schema is
+ * missing or a person must act, PH_E_UNAVAILABLE where the database is, PH_E_DATA for what it will
+ * not store.
+ */
+#ifndef PH_OUTBOX_OUTBOX_H
+#define PH_OUTBOX_OUTBOX_H
+
+#include "base/buf.h"
+#include "base/uuid.h"
+#include "core/checkpoint.h"
+
+struct ph_outbox_init {
+    bool dry_run; /* says the SQL and changes nothing */
+    bool roles;   /* also makes the roles; PH_E_CONFIG where the database has none */
+};
+
+/* An event to be published. Texts are UTF-8. */
+struct ph_outbox_event {
+    struct ph_str aggregate_type, aggregate_id, event_type;
+    struct ph_str payload; /* raw JSON; ptr NULL = tombstone */
+    struct ph_str headers; /* a raw JSON object whose values are strings; ptr NULL = none */
+    struct ph_str id;      /* a UUID; ptr NULL = the database draws one */
+};
+
+/* One pipeline shard. Times are ISO 8601 in UTC, numbers decimal, NULL is what is not known. */
+struct ph_outbox_status {
+    const char *pipeline, *shard;
+    const char *tick, *position; /* NULL: not begun */
+    const char *lag_events, *lag_seconds;
+    bool lag_estimated;
+    const char *owner, *epoch, *expires_at;
+    bool owned; /* the lease has not run out */
+    const char *last_error, *last_error_at, *updated_at;
+    const char *stalled_seconds; /* it has events to deliver and has not moved for this long;
+                                    NULL while that is below the limit */
+};
+
+/* A row of the log as verify sees it. */
+struct ph_outbox_row {
+    int64_t position;
+    struct ph_uuid id;
+    bool settled; /* by the pipeline, according to its checkpoint when verify began */
+    bool skipped; /* an operator took it out of the flow */
+    struct ph_str aggregate_type, aggregate_id, event_type, headers_json;
+};
+
+/* What the log knows about a record in a sink that no settled event explains. */
+enum ph_origin {
+    PH_ORIGIN_KNOWN, /* it is in the log, but not settled yet, skipped, or not this pipeline's */
+    PH_ORIGIN_GONE,  /* it lies where the log may have been cleared */
+    PH_ORIGIN_NONE,  /* it would have to be there */
+};
+
+struct ph_outbox_question {
+    int64_t position;
+    struct ph_uuid id;
+};
+
+/* What cleanup did, or would do, to one part of the log. */
+struct ph_outbox_part {
+    const char *name;   /* "outbox bucket 3"; SQLite: "outbox" */
+    const char *action; /* cleared, kept, empty, busy; with dry_run: clear instead of cleared */
+    const char *reason; /* which reader or rule holds it back, or "settled" */
+    int64_t events;     /* in it, about; -1 when not known */
+};
+
+/* Who acts on the log and why, for posthorn's audit table. */
+struct ph_outbox_act {
+    const char *who;    /* user@host */
+    const char *reason; /* may be NULL */
+};
+
+struct ph_outbox_driver {
+    const char *name; /* scheme of its URIs */
+
+    /* Installs the schema or migrates it, in one transaction; appends to said what was done. */
+    int (*init)(const char *uri, const struct ph_outbox_init *how, struct ph_buf *said,
+                struct ph_error *err);
+
+    /* what = the command, shown to the database's administrator where it can be. */
+    int (*open)(const char *uri, const char *what, void **ret_ctx, struct ph_error *err);
+    void (*close)(void *ctx); /* rolls back what was begun; accepts NULL */
+
+    /* Publishing: begin, insert as often as wanted, commit. Positions are drawn in the order of the
+     * array. After PH_E_DATA *bad is the index of the event at fault, or count when none could be
+     * named; the transaction is lost. After a failed commit *unknown says that no answer came. */
+    int (*begin)(void *ctx, struct ph_error *err);
+    int (*insert)(void *ctx, const struct ph_outbox_event *events, size_t count, size_t *bad,
+                  struct ph_error *err);
+    int (*commit)(void *ctx, bool *unknown, struct ph_error *err);
+
+    /* Each pipeline shard, or those of one pipeline. each returns 0, or an error that ends it. */
+    int (*status)(void *ctx, const char *pipeline,
+                  int (*each)(void *arg, const struct ph_outbox_status *status), void *arg,
+                  struct ph_error *err);
+
+    /* Verify: fixes the pipeline's checkpoint as of now, PH_E_CONFIG when it has none, and says
+     * how many rows the log has, about. */
+    int (*verify_begin)(void *ctx, const char *pipeline, int64_t *ret_estimate,
+                        struct ph_error *err);
+    /* The rows behind *last, a page of them, in order of position; moves *last. Only settled rows
+     * are given. 1, 0 at the end of the log, or an error. */
+    int (*verify_page)(void *ctx, int64_t *last,
+                       int (*each)(void *arg, const struct ph_outbox_row *row), void *arg,
+                       struct ph_error *err);
+    /* Below which position everything may have been cleared; INT64_MAX: everywhere. */
+    int (*verify_oldest)(void *ctx, int64_t *ret, struct ph_error *err);
+    /* Answers count questions, at most 1,000. */
+    int (*verify_lookup)(void *ctx, const struct ph_outbox_question *questions, size_t count,
+                         enum ph_origin *out, struct ph_error *err);
+
+    /* Clears settled events past the retention (retention_ms < 0: the one the log knows); each is
+     * told about every part. */
+    int (*cleanup)(void *ctx, int64_t retention_ms, bool dry_run,
+                   int (*each)(void *arg, const struct ph_outbox_part *part), void *arg,
+                   struct ph_error *err);
+    /* Forgets a pipeline: its checkpoints and leases. 1, or 0 when the log knows none of that name.
+     * PH_E_CONFIG while an instance owns it. */
+    int (*forget)(void *ctx, const char *pipeline, const struct ph_outbox_act *act,
+                  struct ph_error *err);
+    /* Replaces payload and headers of all events of one aggregate, in the log and wherever
+     * Posthorn keeps a copy; rows, ids and order stay. *ret = how many. */
+    int (*erase)(void *ctx, const char *aggregate_type, const char *aggregate_id,
+                 const struct ph_outbox_act *act, int64_t *ret, struct ph_error *err);
+};
+
+/* The driver for a URI; NULL when none takes it. */
+const struct ph_outbox_driver *ph_outbox_find(const char *uri);
+/* All drivers, ended by NULL. */
+extern const struct ph_outbox_driver *const ph_outbox_drivers[];
+
+#endif
