@@ -37,15 +37,14 @@ struct ph_outbox_status {
     const char *owner, *epoch, *expires_at;
     bool owned; /* the lease has not run out */
     const char *last_error, *last_error_at, *updated_at;
-    const char *stalled_seconds; /* it has events to deliver and has not moved for this long;
-                                    NULL while that is below the limit */
+    const char *still_seconds; /* it has events to deliver and has not moved for this long;
+                                  NULL without such events. The caller judges whether it is long */
 };
 
-/* A row of the log as verify sees it. */
+/* A row of the log that the pipeline had settled when verify began. */
 struct ph_outbox_row {
     int64_t position;
     struct ph_uuid id;
-    bool settled; /* by the pipeline, according to its checkpoint when verify began */
     bool skipped; /* an operator took it out of the flow */
     struct ph_str aggregate_type, aggregate_id, event_type, headers_json;
 };
@@ -89,7 +88,8 @@ struct ph_outbox_driver {
 
     /* Publishing: begin, insert as often as wanted, commit. Positions are drawn in the order of the
      * array. After PH_E_DATA *bad is the index of the event at fault, or count when none could be
-     * named; the transaction is lost. After a failed commit *unknown says that no answer came. */
+     * named. After any failure the transaction is lost and another may begin; after a failed commit
+     * *unknown says that no answer came. */
     int (*begin)(void *ctx, struct ph_error *err);
     int (*insert)(void *ctx, const struct ph_outbox_event *events, size_t count, size_t *bad,
                   struct ph_error *err);
@@ -104,12 +104,13 @@ struct ph_outbox_driver {
      * how many rows the log has, about. */
     int (*verify_begin)(void *ctx, const char *pipeline, int64_t *ret_estimate,
                         struct ph_error *err);
-    /* The rows behind *last, a page of them, in order of position; moves *last. Only settled rows
-     * are given. 1, 0 at the end of the log, or an error. */
+    /* A page of the rows behind *last, in order of position; moves *last. Gives the settled ones,
+     * so that a page may give none. 1, 0 at the end of the log, or an error. */
     int (*verify_page)(void *ctx, int64_t *last,
                        int (*each)(void *arg, const struct ph_outbox_row *row), void *arg,
                        struct ph_error *err);
-    /* Below which position everything may have been cleared; INT64_MAX: everywhere. */
+    /* Below which position everything may have been cleared; INT64_MAX: everywhere. This and the
+     * next need no verify_begin: verify opens the log anew after a long scan of the sink. */
     int (*verify_oldest)(void *ctx, int64_t *ret, struct ph_error *err);
     /* Answers count questions, at most 1,000. */
     int (*verify_lookup)(void *ctx, const struct ph_outbox_question *questions, size_t count,
@@ -120,10 +121,11 @@ struct ph_outbox_driver {
     int (*cleanup)(void *ctx, int64_t retention_ms, bool dry_run,
                    int (*each)(void *arg, const struct ph_outbox_part *part), void *arg,
                    struct ph_error *err);
-    /* Forgets a pipeline: its checkpoints and leases. 1, or 0 when the log knows none of that name.
-     * PH_E_CONFIG while an instance owns it. */
-    int (*forget)(void *ctx, const char *pipeline, const struct ph_outbox_act *act,
-                  struct ph_error *err);
+    /* Forgets a pipeline: its checkpoints and leases, and its parked rows when discard_parked.
+     * 1, or 0 when the log knows none of that name. PH_E_CONFIG while an instance owns it, and
+     * while it has parked or dead rows and they may not be discarded. */
+    int (*forget)(void *ctx, const char *pipeline, bool discard_parked,
+                  const struct ph_outbox_act *act, struct ph_error *err);
     /* Replaces payload and headers of all events of one aggregate, in the log and wherever
      * Posthorn keeps a copy; rows, ids and order stay. *ret = how many. */
     int (*erase)(void *ctx, const char *aggregate_type, const char *aggregate_id,
