@@ -8,6 +8,7 @@
 #ifndef PH_CORE_PIPELINE_H
 #define PH_CORE_PIPELINE_H
 
+#include "core/match.h"
 #include "core/route.h"
 #include "core/sink.h"
 #include "core/source.h"
@@ -36,6 +37,7 @@ struct ph_pipeline_config {
     const void *source_config;
     const struct ph_sink_driver *sink;
     const void *sink_config;
+    const struct ph_match_config *match; /* NULL: every event */
     const struct ph_route_config *route;
     struct ph_pipeline_options options;
     struct ph_start start;
@@ -44,7 +46,8 @@ struct ph_pipeline_config {
 
 /* What a pipeline did, readable from any thread while it runs. */
 struct ph_pipeline_metrics {
-    _Atomic int64_t events_sent, batches, checkpoints, source_losses, sink_downs;
+    _Atomic int64_t events_sent, events_passed_over, batches, checkpoints, source_losses,
+        sink_downs;
 };
 
 struct ph_pipeline;

@@ -65,9 +65,24 @@ static void cut_at(struct ph_pipeline *p, struct ph_batch *batch, const struct p
     batch->has_end = false;
 }
 
-/* Routes a batch. The source may have refused a row already, and the route may refuse an event. */
+static int match(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
+{
+    if (!ph_match_wanted(p->config->match)) {
+        return 0;
+    }
+    int passed = ph_match_batch(p->config->match, batch, err);
+    p->metrics.events_passed_over += passed > 0 ? passed : 0;
+    return passed < 0 ? passed : 0;
+}
+
+/* Matches and routes a batch. The source may have refused a row already, and the route may refuse
+ * an event. */
 static int route(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
 {
+    int rc = match(p, batch, err);
+    if (rc < 0) {
+        return rc;
+    }
     if (batch->refused > 0) {
         cut_at(p, batch, ph_batch_refused(batch));
     }

@@ -1,0 +1,133 @@
+/*
+ * Matching: the first thing that happens to a batch after it was fetched, in front of the route.
+ * Promise: an event that is passed over is settled like a delivered one, so the checkpoint never
+ * waits for it; one that cannot be judged is not passed over.
+ */
+#include "core/match.h"
+
+#include <assert.h>
+
+#include "base/json.h"
+#include "core/envelope.h"
+
+#define AT(member) offsetof(struct ph_match_config, member)
+
+const struct ph_option ph_match_options[] = {
+    {"event_type", PH_OPT_STRING, AT(event_type), NULL, 0, 0, NULL,
+     "only events of these types: globs separated by |, a leading ! negates"},
+    {"aggregate_type", PH_OPT_STRING, AT(aggregate_type), NULL, 0, 0, NULL,
+     "only events of these aggregate types, written like event_type"},
+    {"header.*", PH_OPT_MAP, AT(headers), NULL, 0, 0, NULL,
+     "only events whose header of this name matches, written like event_type"},
+    PH_OPTION_END,
+};
+
+bool ph_match_wanted(const struct ph_match_config *config)
+{
+    return config && (config->event_type || config->aggregate_type || config->headers.count > 0);
+}
+
+static bool pattern_takes(const char *pattern, struct ph_str text)
+{
+    if (!pattern) {
+        return true;
+    }
+    bool negated = *pattern == '!';
+    bool found = false;
+    const char *rest = pattern + negated;
+    while (!found && rest) {
+        const char *bar = strchr(rest, '|');
+        size_t len = bar ? (size_t)(bar - rest) : strlen(rest);
+        found = ph_str_glob((struct ph_str){rest, len}, text);
+        rest = bar ? bar + 1 : NULL;
+    }
+    return found != negated;
+}
+
+/* The header's text: 1 and *ret, 0 when there is none of that name, or an error. */
+static int find_header(struct ph_arena *arena, struct ph_str json, const char *wanted,
+                       struct ph_str *ret, struct ph_error *err)
+{
+    struct ph_json_walk walk = ph_json_walk_object(json);
+    struct ph_json_member member;
+    int rc, found = 0;
+    while ((rc = ph_json_next(&walk, &member, err)) == 1) {
+        struct ph_str name;
+        rc = ph_json_name(arena, member.name, &name, err);
+        if (rc == 0 && ph_str_is(name, wanted)) {
+            found = 1;
+            *ret = member.value;
+            rc =
+                ph_json_is_string(member.value) ? ph_json_string(arena, member.value, ret, err) : 0;
+        }
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return rc < 0 ? rc : found;
+}
+
+static int headers_match(const struct ph_match_config *config, struct ph_arena *arena,
+                         struct ph_str json, struct ph_error *err)
+{
+    for (size_t i = 0; i < config->headers.count; i++) {
+        struct ph_str value = PH_STR("");
+        int rc = ph_headers_empty(json)
+                     ? 0
+                     : find_header(arena, json, config->headers.keys[i], &value, err);
+        if (rc == PH_E_DATA) {
+            ph_error_clear(err);
+            return 1;
+        }
+        if (rc < 0) {
+            return rc;
+        }
+        if (!pattern_takes(config->headers.values[i], value)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+int ph_match_event(const struct ph_match_config *config, struct ph_arena *arena,
+                   const struct ph_event *event, struct ph_error *err)
+{
+    assert(config && arena && event);
+    if (!pattern_takes(config->event_type, event->event_type) ||
+        !pattern_takes(config->aggregate_type, event->aggregate_type)) {
+        return 0;
+    }
+    return headers_match(config, arena, event->headers_json, err);
+}
+
+static void end_at(struct ph_batch *batch, const struct ph_event *event)
+{
+    batch->has_end = true;
+    batch->end = (struct ph_checkpoint){.at = ph_event_at(event),
+                                        .snapshot = event->span->snapshot,
+                                        .base_snapshot = event->span->base_snapshot};
+}
+
+int ph_match_batch(const struct ph_match_config *config, struct ph_batch *batch,
+                   struct ph_error *err)
+{
+    assert(config && batch && batch->settled == 0);
+    size_t kept = 0, count = batch->count;
+    for (size_t i = 0; i < count; i++) {
+        const struct ph_event *event = &batch->events[i];
+        int takes = ph_match_event(config, &batch->arena, event, err);
+        if (takes < 0) {
+            return takes;
+        }
+        if (takes == 0) {
+            batch->refused -= event->verdict != PH_PENDING;
+            if (i + 1 == count && !batch->has_end) {
+                end_at(batch, event);
+            }
+        } else if (kept++ != i) {
+            batch->events[kept - 1] = *event;
+        }
+    }
+    batch->count = kept;
+    return (int)(count - kept);
+}
