@@ -51,6 +51,10 @@ bool ph_str_size(struct ph_str s, int64_t *out) PH_MUST_CHECK;
 /* "true/false", "yes/no", "on/off", "1/0". */
 bool ph_str_bool(struct ph_str s, bool *out) PH_MUST_CHECK;
 
+/* The scheme of "scheme:rest" (letters, digits, '+', '-', '.', a letter first); ptr NULL when there
+ * is none. */
+struct ph_str ph_str_scheme(struct ph_str uri);
+
 /* Shell-like pattern over the whole text: '*' any run, '?' one byte, everything else itself. Linear
  * in pattern times text, no recursion. */
 bool ph_str_glob(struct ph_str pattern, struct ph_str text);

@@ -127,3 +127,25 @@ bool ph_str_bool(struct ph_str s, bool *out)
     }
     return false;
 }
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_scheme_char(char c)
+{
+    return is_letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
+}
+
+struct ph_str ph_str_scheme(struct ph_str uri)
+{
+    size_t len = 0;
+    while (len < uri.len && is_scheme_char(uri.ptr[len])) {
+        len++;
+    }
+    if (len == 0 || len == uri.len || uri.ptr[len] != ':' || !is_letter(uri.ptr[0])) {
+        return (struct ph_str){NULL, 0};
+    }
+    return (struct ph_str){uri.ptr, len};
+}

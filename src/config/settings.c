@@ -53,7 +53,7 @@ static bool name_ok(const char *name)
 static void report_unknown_uri(struct load *load, const char *option, const char *uri,
                                struct ph_buf *names)
 {
-    struct ph_str scheme = ph_uri_scheme(ph_str_from(uri));
+    struct ph_str scheme = ph_str_scheme(ph_str_from(uri));
     if (!scheme.ptr) {
         scheme = PH_STR("(no scheme)");
     }

@@ -9,28 +9,6 @@
 #include "core/source.h"
 #include "db/postgres.h"
 
-static bool is_alpha(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool is_scheme_char(char c)
-{
-    return is_alpha(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
-}
-
-struct ph_str ph_uri_scheme(struct ph_str uri)
-{
-    size_t len = 0;
-    while (len < uri.len && is_scheme_char(uri.ptr[len])) {
-        len++;
-    }
-    if (len == 0 || len == uri.len || uri.ptr[len] != ':' || !is_alpha(uri.ptr[0])) {
-        return (struct ph_str){NULL, 0};
-    }
-    return (struct ph_str){uri.ptr, len};
-}
-
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
@@ -118,7 +96,7 @@ static void put_query(struct ph_buf *out, struct ph_str query)
 
 static void redact_any(struct ph_str uri, struct ph_buf *out)
 {
-    size_t at = ph_uri_scheme(uri).len;
+    size_t at = ph_str_scheme(uri).len;
     if (at > 0 && ph_str_starts(part(uri, at, uri.len), PH_STR("://"))) {
         /* A password may hold '/' unquoted: the last '@' in front of the query ends it. */
         size_t query = find(uri, at, "?");

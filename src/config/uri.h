@@ -5,9 +5,6 @@
 
 #include "base/buf.h"
 
-/* The scheme of "scheme:rest" (letters, digits, '+', '-', '.'); ptr NULL when there is none. */
-struct ph_str ph_uri_scheme(struct ph_str uri);
-
 /* Appends the URI of a database or a sink for messages: a password becomes "***", query values
  * whose names speak of a secret too, control characters '?'. A PostgreSQL conninfo comes out as
  * ph_pg_redact gives it. */

@@ -16,26 +16,10 @@ const struct ph_source_driver *const ph_source_drivers[] = {
     NULL,
 };
 
-static bool is_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-/* The scheme in front of the first ':', ptr NULL when there is none. */
-static struct ph_str scheme_of(const char *uri)
-{
-    size_t len = 0;
-    while (is_letter(uri[len]) ||
-           (len > 0 && uri[len] != '\0' && strchr("0123456789+-.", uri[len]))) {
-        len++;
-    }
-    return (struct ph_str){len > 0 && uri[len] == ':' ? uri : NULL, len};
-}
-
 const struct ph_source_driver *ph_source_find(const char *uri)
 {
     assert(uri);
-    struct ph_str scheme = scheme_of(uri);
+    struct ph_str scheme = ph_str_scheme(ph_str_from(uri));
     if (!scheme.ptr || ph_str_is(scheme, "postgresql") || ph_str_is(scheme, "postgres")) {
         return &ph_source_postgres;
     }

@@ -161,12 +161,24 @@ static void switches(void **state)
     }
 }
 
+static void schemes(void **state)
+{
+    (void)state;
+    assert_str(ph_str_scheme(PH_STR("kafka://a")), "kafka");
+    assert_str(ph_str_scheme(PH_STR("stdout:")), "stdout");
+    assert_str(ph_str_scheme(PH_STR("a+b-c.d:x")), "a+b-c.d");
+    static const char *const none[] = {"", ":", "kafka", "1a:x", "a b:x", "host=x", "/path:x"};
+    for (size_t i = 0; i < COUNT(none); i++) {
+        assert_null(ph_str_scheme(ph_str_from(none[i])).ptr);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signed_numbers), cmocka_unit_test(unsigned_numbers),
         cmocka_unit_test(durations),      cmocka_unit_test(sizes),
-        cmocka_unit_test(switches),
+        cmocka_unit_test(switches),       cmocka_unit_test(schemes),
     };
     return cmocka_run_group_tests_name("base/str_parse", tests, NULL, NULL);
 }

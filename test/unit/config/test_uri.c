@@ -1,20 +1,8 @@
-/* URIs: the scheme, and that no password is shown however it is written. */
+/* URIs: no password is shown however it is written. */
 #include "unit.h"
 
 #include "config/uri.h"
 #include "fake_drivers.h"
-
-static void schemes(void **state)
-{
-    (void)state;
-    assert_str(ph_uri_scheme(PH_STR("kafka://a")), "kafka");
-    assert_str(ph_uri_scheme(PH_STR("stdout:")), "stdout");
-    assert_str(ph_uri_scheme(PH_STR("a+b-c.d:x")), "a+b-c.d");
-    static const char *const none[] = {"", ":", "kafka", "1a:x", "a b:x", "host=x", "/path:x"};
-    for (size_t i = 0; i < COUNT(none); i++) {
-        assert_null(ph_uri_scheme(ph_str_from(none[i])).ptr);
-    }
-}
 
 static void assert_shown(const char *uri, const char *expected)
 {
@@ -88,7 +76,6 @@ static void secrets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(schemes, unit_memory_watch, unit_memory_restore),
         cmocka_unit_test_setup_teardown(redacted, unit_memory_watch, unit_memory_restore),
         cmocka_unit_test_setup_teardown(redacted_postgres, unit_memory_watch, unit_memory_restore),
         cmocka_unit_test_setup_teardown(secrets, unit_memory_watch, unit_memory_restore),
