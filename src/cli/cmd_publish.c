@@ -1,19 +1,18 @@
 /*
  * posthorn publish: puts one event, or the lines of a file, into the outbox.
- * Place: a row of ph_commands; one event goes through posthorn.publish(), many go through
- * publisher.c.
+ * Place: a row of ph_commands; many events go through publisher.c.
  * Promise: what is printed as published is committed; a bad line is named by file and number and
  * nothing of its transaction is kept; a COMMIT without an answer is said to be one.
  */
 #include <errno.h>
 #include <fcntl.h>
 
+#include "base/cleanup.h"
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/database.h"
 #include "cli/lines.h"
 #include "cli/publisher.h"
-#include "sql_postgres.h"
 
 #define HEADERS_MAX ((size_t)256)
 
@@ -38,8 +37,8 @@ static int read_file(const char *path, struct ph_buf *out, struct ph_error *err)
     return ferror(file) ? ph_fail(err, PH_E_IO, "--payload @%s: cannot be read", path) : 0;
 }
 
-/* The payload as SQL wants it in *ret: NULL for a tombstone. */
-static int read_payload(const struct ph_cli *cli, struct ph_buf *room, const char **ret,
+/* The payload lies in room; ptr NULL for a tombstone. */
+static int read_payload(const struct ph_cli *cli, struct ph_buf *room, struct ph_str *ret,
                         struct ph_error *err)
 {
     const char *text = ph_cli_get(cli, "payload");
@@ -58,7 +57,7 @@ static int read_payload(const struct ph_cli *cli, struct ph_buf *room, const cha
         return rc;
     }
     const char *start = ph_buf_text(room) + strspn(ph_buf_text(room), " \t\r\n");
-    *ret = strncmp(start, "null", 4) == 0 ? NULL : ph_buf_text(room);
+    *ret = strncmp(start, "null", 4) == 0 ? (struct ph_str){NULL, 0} : ph_buf_str(room);
     return 0;
 }
 
@@ -85,7 +84,8 @@ static int put_header(struct ph_buf *out, const char *const *all, size_t at, str
     return 0;
 }
 
-static int read_headers(const struct ph_cli *cli, struct ph_buf *out, struct ph_error *err)
+static int read_headers(const struct ph_cli *cli, struct ph_buf *out, struct ph_str *ret,
+                        struct ph_error *err)
 {
     const char *all[HEADERS_MAX];
     size_t count = ph_cli_all(cli, "header", all, HEADERS_MAX);
@@ -95,69 +95,89 @@ static int read_headers(const struct ph_cli *cli, struct ph_buf *out, struct ph_
             return rc;
         }
     }
-    ph_buf_puts(out, count == 0 ? "{}" : "}");
+    if (count == 0) {
+        return 0;
+    }
+    ph_buf_putc(out, '}');
+    *ret = ph_buf_str(out);
     return ph_buf_check(out, "the headers", err);
 }
 
-static int publish_text(const struct ph_cli *cli, const char *name, const char **ret,
+static int publish_text(const struct ph_cli *cli, const char *name, struct ph_str *ret,
                         struct ph_error *err)
 {
     int rc = ph_cli_need(cli, name, err);
     if (rc < 0) {
         return rc;
     }
-    *ret = ph_cli_get(cli, name);
-    if (**ret == '\0') {
+    *ret = ph_str_from(ph_cli_get(cli, name));
+    if (ret->len == 0) {
         return ph_fail(err, PH_E_USAGE, "--%s must not be empty", name);
     }
-    return ph_str_utf8(ph_str_from(*ret)) ? 0 : ph_fail(err, PH_E_DATA, "--%s: not UTF-8", name);
+    return ph_str_utf8(*ret) ? 0 : ph_fail(err, PH_E_DATA, "--%s: not UTF-8", name);
 }
 
-static int insert_one(const char *uri, const char *const params[5], struct ph_error *err)
+static int insert_one(const struct ph_database *db, const struct ph_outbox_event *event,
+                      struct ph_error *err)
 {
-    struct ph_pg pg;
-    int rc = ph_database_open(&pg, uri, "publish", err);
-    if (rc < 0) {
-        return rc;
-    }
-    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    rc = ph_pg_query(&pg, ph_sql_postgres_q_publish_one, 5, params, &res, err);
+    size_t bad;
+    bool unknown = false;
+    int rc = db->driver->begin(db->ctx, err);
     if (rc == 0) {
-        (void)printf("%s\n", PQgetvalue(res, 0, 0));
-        rc = fflush(stdout) == 0 ? 0
-                                 : ph_fail(err, PH_E_IO, "published, but cannot write to stdout");
-    } else if (PQtransactionStatus(pg.conn) != PQTRANS_IDLE) {
+        rc = db->driver->insert(db->ctx, event, 1, &bad, err);
+    }
+    if (rc == 0) {
+        rc = db->driver->commit(db->ctx, &unknown, err);
+    }
+    if (unknown) {
         (void)ph_fail_prefix(err, "the event may or may not be published, since no answer came");
     }
-    ph_pg_close(&pg);
+    return rc;
+}
+
+static int publish_event(const char *uri, struct ph_outbox_event *event, struct ph_error *err)
+{
+    struct ph_uuid id;
+    char text[PH_UUID_TEXT_LEN + 1];
+    struct ph_database db;
+    ph_uuid_random(&id);
+    ph_uuid_format(&id, text);
+    event->id = ph_str_from(text);
+    int rc = ph_database_open(&db, uri, "publish", err);
+    if (rc == 0) {
+        rc = insert_one(&db, event, err);
+    }
+    if (rc == 0 && (printf("%s\n", text) < 0 || fflush(stdout) != 0)) {
+        rc = ph_fail(err, PH_E_IO, "published, but cannot write to stdout");
+    }
+    ph_database_close(&db);
     return rc;
 }
 
 static int publish_one(const struct ph_cli *cli, struct ph_error *err)
 {
-    const char *params[5] = {NULL};
+    struct ph_outbox_event event = {0};
     struct ph_buf payload, headers;
     ph_buf_init(&payload, PH_PUBLISH_LINE_MAX);
     ph_buf_init(&headers, PH_PUBLISH_LINE_MAX);
-    int rc = publish_text(cli, "aggregate-type", &params[0], err);
+    int rc = publish_text(cli, "aggregate-type", &event.aggregate_type, err);
     if (rc == 0) {
-        rc = publish_text(cli, "aggregate-id", &params[1], err);
+        rc = publish_text(cli, "aggregate-id", &event.aggregate_id, err);
     }
     if (rc == 0) {
-        rc = publish_text(cli, "event-type", &params[2], err);
+        rc = publish_text(cli, "event-type", &event.event_type, err);
     }
     if (rc == 0) {
         rc = ph_cli_need(cli, "payload", err);
     }
     if (rc == 0) {
-        rc = read_payload(cli, &payload, &params[3], err);
+        rc = read_payload(cli, &payload, &event.payload, err);
     }
     if (rc == 0) {
-        rc = read_headers(cli, &headers, err);
-        params[4] = ph_buf_text(&headers);
+        rc = read_headers(cli, &headers, &event.headers, err);
     }
     if (rc == 0) {
-        rc = insert_one(cli->operand, params, err);
+        rc = publish_event(cli->operand, &event, err);
     }
     ph_buf_free(&payload);
     ph_buf_free(&headers);
@@ -224,11 +244,12 @@ static void explain(const struct ph_publisher *publisher, const char *name, stru
     ph_buf_free(&text);
 }
 
-static int publish_stream(struct ph_pg *pg, int fd, const char *name, struct ph_error *err)
+static int publish_stream(const struct ph_database *db, int fd, const char *name,
+                          struct ph_error *err)
 {
     static struct ph_publisher publisher;
     struct ph_lines lines;
-    ph_publisher_init(&publisher, pg);
+    ph_publisher_init(&publisher, db);
     ph_lines_init(&lines, fd, PH_PUBLISH_LINE_MAX);
     int rc = publish_lines(&publisher, &lines, err);
     if (rc < 0) {
@@ -251,12 +272,12 @@ static int publish_file(const struct ph_cli *cli, struct ph_error *err)
     if (fd < 0) {
         return ph_fail(err, PH_E_IO, "%s: %s", path, strerrordesc_np(errno));
     }
-    struct ph_pg pg;
-    int rc = ph_database_open(&pg, cli->operand, "publish", err);
+    struct ph_database db;
+    int rc = ph_database_open(&db, cli->operand, "publish", err);
     if (rc == 0) {
-        rc = publish_stream(&pg, fd, from_stdin ? "stdin" : path, err);
-        ph_pg_close(&pg);
+        rc = publish_stream(&db, fd, from_stdin ? "stdin" : path, err);
     }
+    ph_database_close(&db);
     return rc;
 }
 

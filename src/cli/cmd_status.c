@@ -1,42 +1,11 @@
 /*
  * posthorn status DB-URI: how far each pipeline is, who owns it and what went wrong last.
- * Place: a row of ph_commands over sql/postgres/q_status.sql.
+ * Place: a row of ph_commands over the outbox driver's status.
  * Promise: reads only, and stays cheap however many settled events the log holds.
  */
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/database.h"
-#include "sql_postgres.h"
-
-/* The columns of q_status.sql. */
-enum {
-    NAME,
-    SHARD,
-    TICK,
-    POSITION,
-    LAG_EVENTS,
-    LAG_ESTIMATED,
-    LAG_SECONDS,
-    OWNER,
-    EPOCH,
-    OWNED,
-    EXPIRES_AT,
-    LAST_ERROR,
-    LAST_ERROR_AT,
-    UPDATED_AT,
-};
-
-static bool is_true(const PGresult *res, int row, int column)
-{
-    const char *value = ph_pg_value(res, row, column);
-    return value && *value == 't';
-}
-
-static const char *text_or(const PGresult *res, int row, int column, const char *fallback)
-{
-    const char *value = ph_pg_value(res, row, column);
-    return value && *value ? value : fallback;
-}
 
 /* --- JSON --------------------------------------------------------------------------------------
  */
@@ -57,37 +26,27 @@ static void put_text(struct ph_buf *out, const char *name, const char *value)
     }
 }
 
-static void put_json_row(struct ph_buf *out, const PGresult *res, int row)
+static void put_json_row(struct ph_buf *out, const struct ph_outbox_status *row, bool first)
 {
-    bool begun = ph_pg_value(res, row, TICK) != NULL;
-    ph_buf_puts(out, row == 0 ? "{" : ",{");
-    put_text(out, "name", ph_pg_value(res, row, NAME));
-    put_raw(out, "shard", ph_pg_value(res, row, SHARD));
+    ph_buf_puts(out, first ? "{" : ",{");
+    put_text(out, "name", row->pipeline);
+    put_raw(out, "shard", row->shard);
     ph_json_put_name(out, "position");
-    if (begun) {
-        ph_buf_printf(out, "\"%s-%s\"", PQgetvalue(res, row, TICK), PQgetvalue(res, row, POSITION));
+    if (row->tick) {
+        ph_buf_printf(out, "\"%s-%s\"", row->tick, row->position);
     } else {
         ph_buf_puts(out, "null");
     }
-    put_raw(out, "lagEvents", begun ? ph_pg_value(res, row, LAG_EVENTS) : NULL);
-    put_raw(out, "lagEstimated", is_true(res, row, LAG_ESTIMATED) ? "true" : "false");
-    put_raw(out, "lagSeconds", begun ? ph_pg_value(res, row, LAG_SECONDS) : NULL);
-    put_text(out, "owner", is_true(res, row, OWNED) ? ph_pg_value(res, row, OWNER) : NULL);
-    put_raw(out, "epoch", ph_pg_value(res, row, EPOCH));
-    put_text(out, "expiresAt", ph_pg_value(res, row, EXPIRES_AT));
-    put_text(out, "lastError", ph_pg_value(res, row, LAST_ERROR));
-    put_text(out, "lastErrorAt", ph_pg_value(res, row, LAST_ERROR_AT));
-    put_text(out, "updatedAt", ph_pg_value(res, row, UPDATED_AT));
+    put_raw(out, "lagEvents", row->lag_events);
+    put_raw(out, "lagEstimated", row->lag_estimated ? "true" : "false");
+    put_raw(out, "lagSeconds", row->lag_seconds);
+    put_text(out, "owner", row->owned ? row->owner : NULL);
+    put_raw(out, "epoch", row->epoch);
+    put_text(out, "expiresAt", row->expires_at);
+    put_text(out, "lastError", row->last_error);
+    put_text(out, "lastErrorAt", row->last_error_at);
+    put_text(out, "updatedAt", row->updated_at);
     ph_buf_putc(out, '}');
-}
-
-static void put_json(struct ph_buf *out, const PGresult *res)
-{
-    ph_buf_puts(out, "{\"pipelines\":[");
-    for (int row = 0; row < PQntuples(res); row++) {
-        put_json_row(out, res, row);
-    }
-    ph_buf_puts(out, "]}\n");
 }
 
 /* --- for people --------------------------------------------------------------------------------
@@ -98,90 +57,96 @@ static void put_line(struct ph_buf *out, const char *label, const char *value)
     ph_buf_printf(out, "  %-12s%s\n", label, value);
 }
 
-static void put_lag(struct ph_buf *out, const PGresult *res, int row)
+static const char *known(const char *value)
 {
-    const char *events = PQgetvalue(res, row, LAG_EVENTS);
-    ph_buf_printf(out, "  %-12s%s%s event%s, %s s\n", "lag",
-                  is_true(res, row, LAG_ESTIMATED) ? "~" : "", events,
-                  strcmp(events, "1") == 0 ? "" : "s", PQgetvalue(res, row, LAG_SECONDS));
+    return value && *value ? value : "-";
 }
 
-static void put_owner(struct ph_buf *out, const PGresult *res, int row)
+static void put_owner(struct ph_buf *out, const struct ph_outbox_status *row)
 {
-    const char *epoch = text_or(res, row, EPOCH, "-");
-    if (is_true(res, row, OWNED)) {
-        ph_buf_printf(out, "  %-12s%s, epoch %s, lease until %s\n", "owner",
-                      text_or(res, row, OWNER, "-"), epoch, text_or(res, row, EXPIRES_AT, "-"));
+    if (row->owned) {
+        ph_buf_printf(out, "  %-12s%s, epoch %s, lease until %s\n", "owner", known(row->owner),
+                      known(row->epoch), known(row->expires_at));
     } else {
-        ph_buf_printf(out, "  %-12snone, epoch %s\n", "owner", epoch);
+        ph_buf_printf(out, "  %-12snone, epoch %s\n", "owner", known(row->epoch));
     }
 }
 
-static void put_person_row(struct ph_buf *out, const PGresult *res, int row)
+static void put_position(struct ph_buf *out, const struct ph_outbox_status *row)
 {
-    ph_buf_puts(out, PQgetvalue(res, row, NAME));
-    if (strcmp(PQgetvalue(res, row, SHARD), "0") != 0) {
-        ph_buf_printf(out, " shard %s", PQgetvalue(res, row, SHARD));
+    if (!row->tick) {
+        put_line(out, "position", "not begun");
+        return;
+    }
+    ph_buf_printf(out, "  %-12s%s-%s\n", "position", row->tick, row->position);
+    ph_buf_printf(out, "  %-12s%s%s event%s, %s s\n", "lag", row->lag_estimated ? "~" : "",
+                  row->lag_events, strcmp(row->lag_events, "1") == 0 ? "" : "s", row->lag_seconds);
+}
+
+static void put_person_row(struct ph_buf *out, const struct ph_outbox_status *row)
+{
+    ph_buf_puts(out, row->pipeline);
+    if (strcmp(row->shard, "0") != 0) {
+        ph_buf_printf(out, " shard %s", row->shard);
     }
     ph_buf_putc(out, '\n');
-    if (ph_pg_value(res, row, TICK)) {
-        ph_buf_printf(out, "  %-12s%s-%s\n", "position", PQgetvalue(res, row, TICK),
-                      PQgetvalue(res, row, POSITION));
-        put_lag(out, res, row);
-    } else {
-        put_line(out, "position", "not begun");
-    }
-    put_owner(out, res, row);
-    if (ph_pg_value(res, row, LAST_ERROR)) {
-        ph_buf_printf(out, "  %-12s%s (%s)\n", "last error", PQgetvalue(res, row, LAST_ERROR),
-                      text_or(res, row, LAST_ERROR_AT, "-"));
+    put_position(out, row);
+    put_owner(out, row);
+    if (row->last_error) {
+        ph_buf_printf(out, "  %-12s%s (%s)\n", "last error", row->last_error,
+                      known(row->last_error_at));
     } else {
         put_line(out, "last error", "none");
     }
-    put_line(out, "updated", text_or(res, row, UPDATED_AT, "-"));
-}
-
-static void put_person(struct ph_buf *out, const PGresult *res)
-{
-    if (PQntuples(res) == 0) {
-        ph_buf_puts(out, "no pipelines yet\n");
-    }
-    for (int row = 0; row < PQntuples(res); row++) {
-        put_person_row(out, res, row);
-    }
+    put_line(out, "updated", known(row->updated_at));
 }
 
 /* --- the command -------------------------------------------------------------------------------
  */
 
-static int read_status(const char *uri, PGresult **ret, struct ph_error *err)
+struct answer {
+    struct ph_buf out;
+    bool json;
+    size_t rows;
+};
+
+static int put_row(void *arg, const struct ph_outbox_status *row)
 {
-    struct ph_pg pg;
-    int rc = ph_database_open(&pg, uri, "status", err);
-    if (rc == 0) {
-        const char *params[] = {NULL};
-        rc = ph_database_read(&pg, ph_sql_postgres_q_status, 1, params, ret, err);
-        ph_pg_close(&pg);
+    struct answer *answer = arg;
+    if (answer->json) {
+        put_json_row(&answer->out, row, answer->rows == 0);
+    } else {
+        put_person_row(&answer->out, row);
     }
+    answer->rows++;
+    return 0;
+}
+
+static int read_status(const char *uri, struct answer *answer, struct ph_error *err)
+{
+    struct ph_database db;
+    int rc = ph_database_open(&db, uri, "status", err);
+    if (rc == 0) {
+        rc = db.driver->status(db.ctx, NULL, put_row, answer, err);
+    }
+    ph_database_close(&db);
     return rc;
 }
 
 static int status_run(const struct ph_cli *cli)
 {
     struct ph_error err = {0};
-    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    if (read_status(cli->operand, &res, &err) < 0) {
-        return ph_cli_fail(&err);
+    struct answer answer = {.json = ph_cli_get(cli, "json") != NULL};
+    ph_buf_init(&answer.out, PH_CLI_PAGE_MAX * 64);
+    ph_buf_puts(&answer.out, answer.json ? "{\"pipelines\":[" : "");
+    int rc = read_status(cli->operand, &answer, &err);
+    if (answer.json) {
+        ph_buf_puts(&answer.out, "]}\n");
+    } else if (answer.rows == 0) {
+        ph_buf_puts(&answer.out, "no pipelines yet\n");
     }
-    struct ph_buf out;
-    ph_buf_init(&out, PH_CLI_PAGE_MAX * 64);
-    if (ph_cli_get(cli, "json")) {
-        put_json(&out, res);
-    } else {
-        put_person(&out, res);
-    }
-    int status = ph_cli_print(&out);
-    ph_buf_free(&out);
+    int status = rc < 0 ? ph_cli_fail(&err) : ph_cli_print(&answer.out);
+    ph_buf_free(&answer.out);
     return status;
 }
 

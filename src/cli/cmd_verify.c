@@ -212,8 +212,9 @@ static int answer(struct verify *verify, bool json)
 
 static int check_drivers(const struct ph_pipeline_config *config, struct ph_error *err)
 {
-    if (strncmp(config->source->name, "postgres", 8) != 0) {
-        return ph_fail(err, PH_E_CONFIG, "verify cannot read a log of kind %s; give it PostgreSQL",
+    const struct ph_outbox_driver *log = ph_outbox_find(config->from);
+    if (!log || !log->verify_begin) {
+        return ph_fail(err, PH_E_CONFIG, "verify cannot read a log of kind %s",
                        config->source->name);
     }
     if (!config->sink->scan) {

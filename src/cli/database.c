@@ -1,57 +1,41 @@
 /*
- * Opens the database of init, publish, status and verify.
- * Place: between those commands and db/postgres. Promise: a database without Posthorn's schema is
- * named as such before any statement can fail in a stranger way.
+ * Finds and opens the database of a command.
+ * Place: between the commands and outbox/. Promise: a URI that no driver takes is named by its
+ * scheme, since the rest may hold a password.
  */
 #include "cli/database.h"
 
-#include "sql_postgres.h"
-
-int ph_database_connect(struct ph_pg *pg, const char *uri, const char *name, struct ph_error *err)
+int ph_database_find(const char *uri, const struct ph_outbox_driver **ret, struct ph_error *err)
 {
-    *pg = (struct ph_pg){0};
-    return ph_pg_open(pg, uri, name, NULL, err);
+    const struct ph_outbox_driver *driver = ph_outbox_find(uri);
+    if (driver) {
+        *ret = driver;
+        return 0;
+    }
+    struct ph_buf names;
+    ph_buf_init(&names, 1024);
+    for (size_t i = 0; ph_outbox_drivers[i]; i++) {
+        ph_buf_printf(&names, "%s%s", i ? ", " : "", ph_outbox_drivers[i]->name);
+    }
+    struct ph_str scheme = ph_str_scheme(ph_str_from(uri));
+    (void)ph_fail(err, PH_E_CONFIG, "unknown kind of URI \"%.*s\"; expected one of: %s",
+                  PH_STR_ARG(scheme), ph_buf_text(&names));
+    ph_buf_free(&names);
+    return PH_E_CONFIG;
 }
 
-int ph_database_has_schema(struct ph_pg *pg, struct ph_error *err)
+int ph_database_open(struct ph_database *db, const char *uri, const char *what,
+                     struct ph_error *err)
 {
-    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    int rc = ph_pg_query(pg, ph_sql_postgres_q_migrate_schema, 0, NULL, &res, err);
-    if (rc < 0) {
-        return rc;
-    }
-    return PQntuples(res) > 0 ? 1 : 0;
+    *db = (struct ph_database){0};
+    int rc = ph_database_find(uri, &db->driver, err);
+    return rc < 0 ? rc : db->driver->open(uri, what, &db->ctx, err);
 }
 
-int ph_database_open(struct ph_pg *pg, const char *uri, const char *name, struct ph_error *err)
+void ph_database_close(struct ph_database *db)
 {
-    int rc = ph_database_connect(pg, uri, name, err);
-    if (rc == 0) {
-        int found = ph_database_has_schema(pg, err);
-        if (found == 0) {
-            rc = ph_fail(err, PH_E_CONFIG,
-                         "database \"%s\" has no schema posthorn; install it with posthorn init",
-                         PQdb(pg->conn));
-        } else if (found < 0) {
-            rc = found;
-        }
-        if (rc < 0) {
-            ph_pg_close(pg);
-        }
+    if (db->driver) {
+        db->driver->close(db->ctx);
     }
-    return rc;
-}
-
-int ph_database_read(struct ph_pg *pg, const char *sql, int count, const char *const *params,
-                     PGresult **ret, struct ph_error *err)
-{
-    int rc = ph_pg_script(pg, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL jit = off",
-                          NULL, err);
-    if (rc == 0) {
-        rc = ph_pg_query(pg, sql, count, params, ret, err);
-    }
-    if (rc == 0) {
-        rc = ph_pg_script(pg, "COMMIT", NULL, err);
-    }
-    return rc;
+    *db = (struct ph_database){0};
 }

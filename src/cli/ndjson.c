@@ -10,7 +10,7 @@
 
 struct reading {
     struct ph_arena *arena;
-    struct ph_ndjson_event *event;
+    struct ph_outbox_event *event;
 };
 
 struct field {
@@ -161,10 +161,10 @@ static int read_member(struct reading *r, const struct ph_json_member *member, u
     return fail_unknown(name, err);
 }
 
-int ph_ndjson_parse(struct ph_arena *arena, struct ph_str line, struct ph_ndjson_event *out,
+int ph_ndjson_parse(struct ph_arena *arena, struct ph_str line, struct ph_outbox_event *out,
                     struct ph_error *err)
 {
-    *out = (struct ph_ndjson_event){0};
+    *out = (struct ph_outbox_event){0};
     struct reading reading = {arena, out};
     struct ph_json_walk walk = ph_json_walk_object(line);
     struct ph_json_member member;

@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-#include "base/uuid.h"
 #include "core/sink.h"
+#include "outbox/outbox.h"
 
 enum ph_fault {
     PH_FAULT_MISSING,      /* settled in the log, not in the sink */
@@ -33,13 +33,6 @@ struct ph_compare_result {
     int64_t beyond_log; /* records older than what the log retains */
     struct ph_finding findings[PH_FAULT_COUNT][PH_COMPARE_FINDINGS_MAX];
     size_t finding_count[PH_FAULT_COUNT];
-};
-
-/* What the log knows about a record that no settled event explains. */
-enum ph_origin {
-    PH_ORIGIN_KNOWN, /* it is in the log, but not settled yet, skipped, or not this pipeline's */
-    PH_ORIGIN_GONE,  /* it lies where the log may have been cleared */
-    PH_ORIGIN_NONE,  /* it would have to be there */
 };
 
 #define PH_COMPARE_LOOKUP_MAX ((size_t)1000)

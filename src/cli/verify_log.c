@@ -1,67 +1,30 @@
 /*
  * Reads the log for verify, page by page, and answers what it knows of a record.
- * Place: between PostgreSQL and verify_compare.c.
- * Promise: no snapshot is held between pages. That is safe, since what counts is fixed by the
- * checkpoint that was read first: a settled event never changes; it can only be cleared with its
- * bucket, and then a record of it is "beyond the log".
+ * Place: between outbox/ and verify_compare.c.
+ * Promise: what counts was fixed when the log was opened, so the pipeline may run meanwhile.
  */
 #include "cli/verify_log.h"
 
-#include "cli/database.h"
-#include "sql_postgres.h"
+#include "base/cleanup.h"
 
-/* The columns of the queries. */
-enum { CP_TICK, CP_POSITION, CP_SNAPSHOT, CP_BASE, CP_START, CP_ESTIMATE };
-enum {
-    ROW_POSITION,
-    ROW_ID,
-    ROW_SETTLED,
-    ROW_SKIPPED,
-    ROW_TYPE,
-    ROW_AGGREGATE,
-    ROW_EVENT,
-    ROW_HEADERS
-};
-#define STATUS_LAG_EVENTS    4
-#define STATUS_LAG_ESTIMATED 5
-
-#define TOPIC_BYTES          ((size_t)16 * 1024 * 1024)
-#define ROUTE_BYTES          ((size_t)64 * 1024 * 1024)
+#define TOPIC_BYTES ((size_t)16 * 1024 * 1024)
+#define ROUTE_BYTES ((size_t)64 * 1024 * 1024)
 
 /* --- open --------------------------------------------------------------------------------------
  */
-
-static int read_checkpoint(struct ph_verify_log *log, struct ph_error *err)
-{
-    const char *params[] = {log->pipeline};
-    int rc = ph_database_read(&log->pg, ph_sql_postgres_q_verify_checkpoint, 1, params,
-                              &log->checkpoint, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (PQntuples(log->checkpoint) == 0) {
-        return ph_fail(err, PH_E_CONFIG,
-                       "pipeline \"%s\" has no checkpoint in this database: it never ran here, or "
-                       "has another --name",
-                       log->pipeline);
-    }
-    log->estimate = ph_pg_i64(log->checkpoint, 0, CP_ESTIMATE);
-    return 0;
-}
 
 int ph_verify_log_open(struct ph_verify_log *log, const char *uri, const char *pipeline,
                        struct ph_error *err)
 {
     *log = (struct ph_verify_log){.pipeline = pipeline, .oldest = INT64_MAX};
     ph_arena_init(&log->topic_text, TOPIC_BYTES);
-    int rc = ph_database_open(&log->pg, uri, "verify", err);
-    return rc < 0 ? rc : read_checkpoint(log, err);
+    int rc = ph_database_open(&log->db, uri, "verify", err);
+    return rc < 0 ? rc : log->db.driver->verify_begin(log->db.ctx, pipeline, &log->estimate, err);
 }
 
 void ph_verify_log_close(struct ph_verify_log *log)
 {
-    PQclear(log->checkpoint);
-    ph_pg_close(&log->pg);
+    ph_database_close(&log->db);
     ph_arena_free(&log->topic_text);
     ph_mem_free(log->topics);
     *log = (struct ph_verify_log){0};
@@ -118,83 +81,57 @@ static void pack_topics(struct ph_verify_log *log)
 /* --- pages -------------------------------------------------------------------------------------
  */
 
-static int route_row(struct ph_verify_log *log, const struct ph_route *route,
-                     struct ph_arena *arena, const PGresult *res, int row, struct ph_error *err)
+/* What a page's rows are given to. */
+struct taking {
+    struct ph_verify_log *log;
+    const struct ph_route *route; /* may be NULL */
+    struct ph_compare *compare;
+    struct ph_arena arena;
+    struct ph_error *err;
+};
+
+static int route_row(struct taking *taking, const struct ph_outbox_row *row)
 {
     struct ph_tick_span span = {0};
     struct ph_event event = {
-        .position = ph_pg_i64(res, row, ROW_POSITION),
+        .position = row->position,
         .span = &span,
-        .aggregate_type = ph_str_from(ph_pg_value(res, row, ROW_TYPE)),
-        .aggregate_id = ph_str_from(ph_pg_value(res, row, ROW_AGGREGATE)),
-        .event_type = ph_str_from(ph_pg_value(res, row, ROW_EVENT)),
-        .headers_json = ph_str_from(ph_pg_value(res, row, ROW_HEADERS)),
+        .aggregate_type = row->aggregate_type,
+        .aggregate_id = row->aggregate_id,
+        .event_type = row->event_type,
+        .headers_json = row->headers_json,
     };
-    int rc = ph_route_event(route, arena, &event, err);
+    int rc = ph_route_event(taking->route, &taking->arena, &event, taking->err);
     if (rc == PH_E_REFUSED) {
-        ph_error_clear(err); /* it has no topic, so it can only be missing, and will be found so */
+        ph_error_clear(taking->err); /* it has no topic, so it can only be missing, and will be */
         return 0;
     }
-    return rc < 0 ? rc : keep_topic(log, event.topic, err);
+    return rc < 0 ? rc : keep_topic(taking->log, event.topic, taking->err);
 }
 
-static int take_row(struct ph_verify_log *log, const struct ph_route *route, struct ph_arena *arena,
-                    struct ph_compare *compare, const PGresult *res, int row, struct ph_error *err)
+static int take_row(void *arg, const struct ph_outbox_row *row)
 {
-    if (*PQgetvalue(res, row, ROW_SETTLED) != 't') {
+    struct taking *taking = arg;
+    if (row->skipped) {
+        taking->log->skipped++;
         return 0;
     }
-    if (*PQgetvalue(res, row, ROW_SKIPPED) == 't') {
-        log->skipped++;
-        return 0;
-    }
-    struct ph_uuid id;
-    if (!ph_uuid_parse(ph_str_from(PQgetvalue(res, row, ROW_ID)), &id)) {
-        return ph_fail(err, PH_E_SOFTWARE, "the log gave an event id that is no UUID");
-    }
-    int rc = ph_compare_event(compare, &id, ph_pg_i64(res, row, ROW_POSITION), err);
-    return rc < 0 || !route ? rc : route_row(log, route, arena, res, row, err);
-}
-
-/* 1 = a page was taken and *last moved, 0 = the log ends here. */
-static int take_page(struct ph_verify_log *log, const struct ph_route *route,
-                     struct ph_arena *arena, struct ph_compare *compare, int64_t *last,
-                     struct ph_error *err)
-{
-    char from[24];
-    (void)snprintf(from, sizeof from, "%lld", (long long)*last);
-    const PGresult *cp = log->checkpoint;
-    const char *params[] = {from,
-                            log->pipeline,
-                            PQgetvalue(cp, 0, CP_SNAPSHOT),
-                            PQgetvalue(cp, 0, CP_BASE),
-                            PQgetvalue(cp, 0, CP_START),
-                            PQgetvalue(cp, 0, CP_POSITION)};
-    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    int rc = ph_database_read(&log->pg, ph_sql_postgres_q_verify_page, 6, params, &res, err);
-    int rows = rc < 0 ? 0 : PQntuples(res);
-    for (int row = 0; rc == 0 && row < rows; row++) {
-        rc = take_row(log, route, arena, compare, res, row, err);
-    }
-    ph_arena_reset(arena, ROUTE_BYTES);
-    if (rc < 0 || rows == 0) {
-        return rc;
-    }
-    *last = ph_pg_i64(res, rows - 1, ROW_POSITION);
-    return 1;
+    int rc = ph_compare_event(taking->compare, &row->id, row->position, taking->err);
+    return rc < 0 || !taking->route ? rc : route_row(taking, row);
 }
 
 int ph_verify_log_read(struct ph_verify_log *log, const struct ph_route *route,
                        struct ph_compare *compare, struct ph_error *err)
 {
-    struct ph_arena arena;
-    ph_arena_init(&arena, ROUTE_BYTES);
+    struct taking taking = {.log = log, .route = route, .compare = compare, .err = err};
+    ph_arena_init(&taking.arena, ROUTE_BYTES);
     int64_t last = 0;
     int more;
     do {
-        more = take_page(log, route, &arena, compare, &last, err);
+        more = log->db.driver->verify_page(log->db.ctx, &last, take_row, &taking, err);
+        ph_arena_reset(&taking.arena, ROUTE_BYTES);
     } while (more == 1);
-    ph_arena_free(&arena);
+    ph_arena_free(&taking.arena);
     pack_topics(log);
     return more;
 }
@@ -204,101 +141,53 @@ int ph_verify_log_read(struct ph_verify_log *log, const struct ph_route *route,
 
 int ph_verify_log_reopen(struct ph_verify_log *log, const char *uri, struct ph_error *err)
 {
-    ph_pg_close(&log->pg);
-    int rc = ph_database_open(&log->pg, uri, "verify", err);
-    if (rc < 0) {
-        return rc;
-    }
-    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    rc = ph_database_read(&log->pg, ph_sql_postgres_q_verify_range, 0, NULL, &res, err);
-    if (rc == 0 && PQntuples(res) == 1) {
-        log->oldest = ph_pg_value(res, 0, 0) ? ph_pg_i64(res, 0, 0) : INT64_MAX;
-    }
-    return rc;
+    ph_database_close(&log->db);
+    int rc = ph_database_open(&log->db, uri, "verify", err);
+    return rc < 0 ? rc : log->db.driver->verify_oldest(log->db.ctx, &log->oldest, err);
 }
 
-static enum ph_origin origin_of(const char *word)
-{
-    return strcmp(word, "known") == 0  ? PH_ORIGIN_KNOWN
-           : strcmp(word, "gone") == 0 ? PH_ORIGIN_GONE
-                                       : PH_ORIGIN_NONE;
-}
-
-/* Puts those that the log must be asked for into the two arrays; the others are answered at once.
- */
-static size_t put_questions(const struct ph_verify_log *log, const struct ph_finding *records,
-                            size_t count, enum ph_origin *out, struct ph_buf *positions,
-                            struct ph_buf *ids)
-{
-    size_t asked = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (records[i].at.position < log->oldest) {
-            out[i] = PH_ORIGIN_GONE;
-            continue;
-        }
-        char id[PH_UUID_TEXT_LEN + 1];
-        ph_uuid_format(&records[i].id, id);
-        ph_buf_printf(positions, "%c%lld", asked ? ',' : '{', (long long)records[i].at.position);
-        ph_buf_printf(ids, "%c%s", asked ? ',' : '{', id);
-        out[i] = PH_ORIGIN_KNOWN;
-        asked++;
-    }
-    ph_buf_putc(positions, '}');
-    ph_buf_putc(ids, '}');
-    return asked;
-}
-
-static int ask(struct ph_verify_log *log, const struct ph_finding *records, size_t count,
-               enum ph_origin *out, struct ph_buf *positions, struct ph_buf *ids,
-               struct ph_error *err)
-{
-    size_t asked = put_questions(log, records, count, out, positions, ids);
-    if (asked == 0) {
-        return 0;
-    }
-    int rc = ph_buf_check(ids, "a statement", err);
-    if (rc < 0) {
-        return rc;
-    }
-    const char *params[] = {ph_buf_text(positions), ph_buf_text(ids)};
-    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    rc = ph_database_read(&log->pg, ph_sql_postgres_q_verify_lookup, 2, params, &res, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if ((size_t)PQntuples(res) != asked) {
-        return ph_fail(err, PH_E_SOFTWARE, "the log answered another number of questions");
-    }
-    int row = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (out[i] != PH_ORIGIN_GONE) {
-            out[i] = origin_of(PQgetvalue(res, row++, 1));
-        }
-    }
-    return 0;
-}
-
+/* Those that lie before the log are answered at once; the database is asked for the others. */
 int ph_verify_log_ask(void *arg, const struct ph_finding *records, size_t count,
                       enum ph_origin *out, struct ph_error *err)
 {
-    struct ph_buf positions, ids;
-    ph_buf_init(&positions, 64 * PH_COMPARE_LOOKUP_MAX);
-    ph_buf_init(&ids, 64 * PH_COMPARE_LOOKUP_MAX);
-    int rc = ask(arg, records, count, out, &positions, &ids, err);
-    ph_buf_free(&positions);
-    ph_buf_free(&ids);
+    const struct ph_verify_log *log = arg;
+    struct ph_outbox_question questions[PH_COMPARE_LOOKUP_MAX];
+    enum ph_origin answers[PH_COMPARE_LOOKUP_MAX];
+    size_t asked = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (records[i].at.position >= log->oldest) {
+            questions[asked++] = (struct ph_outbox_question){records[i].at.position, records[i].id};
+        }
+    }
+    int rc =
+        asked == 0 ? 0 : log->db.driver->verify_lookup(log->db.ctx, questions, asked, answers, err);
+    for (size_t i = 0, next = 0; rc == 0 && i < count; i++) {
+        out[i] = records[i].at.position >= log->oldest ? answers[next++] : PH_ORIGIN_GONE;
+    }
     return rc;
+}
+
+struct pending {
+    int64_t *events;
+    bool *estimated;
+};
+
+static int take_status(void *arg, const struct ph_outbox_status *status)
+{
+    struct pending *pending = arg;
+    int64_t events = 0;
+    if (status->lag_events && ph_str_i64(ph_str_from(status->lag_events), &events)) {
+        *pending->events += events;
+        *pending->estimated = *pending->estimated || status->lag_estimated;
+    }
+    return 0;
 }
 
 int ph_verify_log_pending(struct ph_verify_log *log, int64_t *ret, bool *ret_estimated,
                           struct ph_error *err)
 {
-    const char *params[] = {log->pipeline};
-    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    int rc = ph_database_read(&log->pg, ph_sql_postgres_q_status, 1, params, &res, err);
-    if (rc == 0 && PQntuples(res) > 0) {
-        *ret = ph_pg_i64(res, 0, STATUS_LAG_EVENTS);
-        *ret_estimated = strcmp(PQgetvalue(res, 0, STATUS_LAG_ESTIMATED), "t") == 0;
-    }
-    return rc;
+    struct pending pending = {ret, ret_estimated};
+    *ret = 0;
+    *ret_estimated = false;
+    return log->db.driver->status(log->db.ctx, log->pipeline, take_status, &pending, err);
 }

@@ -3,19 +3,18 @@
 #ifndef PH_CLI_VERIFY_LOG_H
 #define PH_CLI_VERIFY_LOG_H
 
+#include "cli/database.h"
 #include "cli/verify_compare.h"
 #include "core/route.h"
-#include "db/postgres.h"
 
 #define PH_VERIFY_TOPICS_MAX ((size_t)10000)
 
 struct ph_verify_log {
-    struct ph_pg pg;
+    struct ph_database db;
     const char *pipeline;
-    PGresult *checkpoint; /* the texts that bound what is settled */
-    int64_t estimate;     /* rows of the log, about */
-    int64_t skipped;      /* events that an operator skipped */
-    int64_t oldest;       /* below it everything may have been cleared; INT64_MAX when all */
+    int64_t estimate; /* rows of the log, about */
+    int64_t skipped;  /* events that an operator skipped */
+    int64_t oldest;   /* below it everything may have been cleared; INT64_MAX when all */
     struct ph_arena topic_text;
     struct ph_str *topics; /* distinct; a hash table of topic_slots until ph_verify_log_topics */
     size_t topic_slots, topic_count;

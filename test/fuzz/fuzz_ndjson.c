@@ -28,7 +28,7 @@ static void must_be_text(struct ph_str text)
     must(text.ptr && text.len > 0 && ph_str_utf8(text) && !memchr(text.ptr, 0, text.len));
 }
 
-static void look_at(struct ph_str line, const struct ph_ndjson_event *event)
+static void look_at(struct ph_str line, const struct ph_outbox_event *event)
 {
     must_be_text(event->aggregate_type);
     must_be_text(event->aggregate_id);
@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct ph_str line = {copy, size};
     struct ph_arena arena;
-    struct ph_ndjson_event event;
+    struct ph_outbox_event event;
     struct ph_error err = {0};
     ph_arena_init(&arena, (size_t)1 << 20);
     int rc = ph_ndjson_parse(&arena, line, &event, &err);

@@ -203,7 +203,7 @@ def test_a_commit_without_an_answer_is_told(db, conn, before, kept):
 
 
 def test_one_event_without_an_answer_is_told(db, conn):
-    door = Door(db.dsn(), b"posthorn.publish(", False)
+    door = Door(db.dsn(), b"COMMIT\0", False)
     try:
         said = posthorn("publish", door.dsn(), *ONE, "--payload", "1", status=69).stderr
     finally:

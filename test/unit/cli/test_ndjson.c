@@ -6,7 +6,7 @@
 
 #define NAMES "\"aggregateType\":\"order\",\"aggregateId\":\"1\",\"eventType\":\"Placed\""
 
-static int parse(struct ph_arena *arena, const char *line, struct ph_ndjson_event *out,
+static int parse(struct ph_arena *arena, const char *line, struct ph_outbox_event *out,
                  struct ph_error *err)
 {
     ph_arena_init(arena, 1 << 20);
@@ -17,7 +17,7 @@ static void whole(void **state)
 {
     (void)state;
     struct ph_arena arena;
-    struct ph_ndjson_event event;
+    struct ph_outbox_event event;
     struct ph_error err = {0};
     const char *line =
         " {\"id\":\"0188E9A0-1111-7222-8333-abcdefabcdef\", \"payload\" : "
@@ -38,7 +38,7 @@ static void absent(void **state)
 {
     (void)state;
     struct ph_arena arena;
-    struct ph_ndjson_event event;
+    struct ph_outbox_event event;
     const char *line = "{" NAMES ",\"payload\":null,\"headers\":null,\"id\":null}";
     assert_int_equal(parse(&arena, line, &event, NULL), 0);
     assert_null(event.payload.ptr); /* a tombstone */
@@ -54,7 +54,7 @@ static void escapes(void **state)
 {
     (void)state;
     struct ph_arena arena;
-    struct ph_ndjson_event event;
+    struct ph_outbox_event event;
     const char *line = "{\"aggregate\\u0054ype\":\"\\u00e9\",\"aggregateId\":\"a\\\\b\\\"c\","
                        "\"eventType\":\"\\ud83d\\ude00\",\"payload\":[ ]}";
     assert_int_equal(parse(&arena, line, &event, NULL), 0);
@@ -105,7 +105,7 @@ static void mistakes(void **state)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct ph_arena arena;
-        struct ph_ndjson_event event;
+        struct ph_outbox_event event;
         struct ph_error err = {0};
         int rc = parse(&arena, cases[i].line, &event, &err);
         if (rc != PH_E_DATA || !strstr(err.text, cases[i].expected)) {
@@ -126,7 +126,7 @@ static void no_values_in_errors(void **state)
     };
     for (size_t i = 0; i < COUNT(lines); i++) {
         struct ph_arena arena;
-        struct ph_ndjson_event event;
+        struct ph_outbox_event event;
         struct ph_error err = {0};
         assert_int_equal(parse(&arena, lines[i], &event, &err), PH_E_DATA);
         assert_null(strstr(err.text, "geheim"));
@@ -138,7 +138,7 @@ static void bounded(void **state)
 {
     (void)state;
     struct ph_arena arena;
-    struct ph_ndjson_event event;
+    struct ph_outbox_event event;
     struct ph_error err = {0};
     ph_arena_init(&arena, 16);
     const char *line = "{\"aggregateType\":\"\\u0061aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}";

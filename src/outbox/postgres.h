@@ -1,0 +1,41 @@
+/* What the files of the PostgreSQL driver share. */
+#ifndef PH_OUTBOX_POSTGRES_H
+#define PH_OUTBOX_POSTGRES_H
+
+#include "db/postgres.h"
+#include "outbox/outbox.h"
+
+struct ph_pg_outbox {
+    struct ph_pg pg;
+    bool sent;            /* the transaction under way has a statement that must stay */
+    char *pipeline;       /* verify: whose checkpoint */
+    PGresult *checkpoint; /* and its texts, which bound what is settled */
+};
+
+/* 1 when the database has a schema named posthorn, 0 when not. */
+int ph__pg_outbox_has_schema(struct ph_pg *pg, struct ph_error *err) PH_MUST_CHECK;
+/* One query in a read-only transaction of its own, without JIT, whose compiling costs more than our
+ * queries do. As ph_pg_query. */
+int ph__pg_outbox_read(struct ph_pg *pg, const char *sql, int count, const char *const *params,
+                       PGresult **ret, struct ph_error *err) PH_MUST_CHECK;
+
+/* The calls of the driver, see outbox.h. */
+int ph__pg_outbox_init(const char *uri, const struct ph_outbox_init *how, struct ph_buf *said,
+                       struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_begin(void *ctx, struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_insert(void *ctx, const struct ph_outbox_event *events, size_t count, size_t *bad,
+                         struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_commit(void *ctx, bool *unknown, struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_status(void *ctx, const char *pipeline,
+                         int (*each)(void *arg, const struct ph_outbox_status *status), void *arg,
+                         struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_verify_begin(void *ctx, const char *pipeline, int64_t *ret_estimate,
+                               struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_verify_page(void *ctx, int64_t *last,
+                              int (*each)(void *arg, const struct ph_outbox_row *row), void *arg,
+                              struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_verify_oldest(void *ctx, int64_t *ret, struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_verify_lookup(void *ctx, const struct ph_outbox_question *questions, size_t count,
+                                enum ph_origin *out, struct ph_error *err) PH_MUST_CHECK;
+
+#endif
