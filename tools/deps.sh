@@ -8,9 +8,9 @@
 # dpkg alone when nothing is missing, so that every make target can call it.
 set -euo pipefail
 
-BUILD=(meson ninja=ninja-build pkg-config=pkgconf cc=gcc libc6-dev libpq-dev librdkafka-dev libcmocka-dev
-       python3-minimal)
-RUN=("${BUILD[@]}" postgresql python3-psycopg)
+BUILD=(meson ninja=ninja-build pkg-config=pkgconf cc=gcc libc6-dev libpq-dev libsqlite3-dev librdkafka-dev
+       libcmocka-dev python3-minimal)
+RUN=("${BUILD[@]}" postgresql python3-psycopg sqlite3)
 TEST=("${RUN[@]}" pgbouncer python3-pytest python3-pytest-timeout python3-confluent-kafka pmccabe
       clang-format java=default-jre-headless mvn=maven)
 CI=("${TEST[@]}" gcc clang clang-tidy libclang-rt-14-dev llvm git setarch=util-linux)
