@@ -28,7 +28,7 @@ VALUES (1, 1,
 -- payload and payload_bytes both NULL = tombstone. Leave position to SQLite: there is one writer at a
 -- time, so AUTOINCREMENT order is the order of commits, and it never gives a number twice, also after
 -- all rows were cleared. Small columns first, so that reading them touches no overflow page.
--- The CHECKs cost 2 % of a transaction with one event, 0.9 us an event in a large one.
+-- The CHECKs and the trigger cost 7 % of a transaction with one event, 2 us an event in a large one.
 CREATE TABLE posthorn_outbox (
     position       INTEGER PRIMARY KEY AUTOINCREMENT
         CONSTRAINT position_is_positive CHECK (position > 0),
