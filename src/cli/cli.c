@@ -18,6 +18,22 @@ const struct ph_cli_option ph_cli_common_options[] = {
     PH_CLI_OPTION_END,
 };
 
+/* The few options that also have a letter, the same one in every command. */
+static const struct {
+    char letter;
+    const char *name;
+} letters[] = {{'c', "config"}, {'h', "help"}};
+
+char ph_cli_letter(const char *name)
+{
+    for (size_t i = 0; i < sizeof letters / sizeof letters[0]; i++) {
+        if (strcmp(letters[i].name, name) == 0) {
+            return letters[i].letter;
+        }
+    }
+    return '\0';
+}
+
 const struct ph_command *ph_command_find(const char *name)
 {
     for (size_t i = 0; ph_commands[i]; i++) {
@@ -55,8 +71,19 @@ struct rows {
     const struct ph_cli_option *row[PH_CLI_OPTIONS_MAX];
     struct option getopt[PH_CLI_OPTIONS_MAX + 1];
     const char *names[PH_CLI_OPTIONS_MAX + 1];
+    char shorts[2 + 2 * sizeof letters / sizeof letters[0]]; /* ":c:h" */
     size_t count;
 };
+
+static void add_letter(struct rows *rows, const struct ph_cli_option *option)
+{
+    char letter = ph_cli_letter(option->name);
+    size_t len = strlen(rows->shorts);
+    if (letter && !strchr(rows->shorts, letter)) {
+        rows->shorts[len] = letter;
+        rows->shorts[len + 1] = option->arg ? ':' : '\0';
+    }
+}
 
 static void add_rows(struct rows *rows, const struct ph_cli_option *table)
 {
@@ -66,16 +93,28 @@ static void add_rows(struct rows *rows, const struct ph_cli_option *table)
         rows->names[i] = table->name;
         rows->getopt[i] = (struct option){table->name, table->arg ? required_argument : no_argument,
                                           NULL, OPTION_VALUE + (int)i};
+        add_letter(rows, table);
     }
+}
+
+/* The row of what getopt gave: a number of ours or a letter; NULL for none. */
+static const struct ph_cli_option *row_of(const struct rows *rows, int answer)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        if (answer == OPTION_VALUE + (int)i || answer == ph_cli_letter(rows->names[i])) {
+            return rows->row[i];
+        }
+    }
+    return NULL;
 }
 
 static int fail_word(const struct rows *rows, const char *word, int answer, struct ph_error *err)
 {
+    const struct ph_cli_option *known = row_of(rows, optopt);
     if (answer == ':' || optopt >= OPTION_VALUE) {
-        const char *name = rows->row[optopt - OPTION_VALUE]->name;
         return ph_fail(err, PH_E_USAGE,
                        answer == ':' ? "option --%s needs a value" : "option --%s takes no value",
-                       name);
+                       known->name);
     }
     char name[64] = "";
     if (strncmp(word, "--", 2) == 0) {
@@ -125,21 +164,22 @@ int ph_cli_parse(struct ph_cli *cli, const struct ph_command *command, int argc,
                  struct ph_error *err)
 {
     *cli = (struct ph_cli){.command = command};
-    struct rows rows = {0};
+    struct rows rows = {.shorts = ":"};
     add_rows(&rows, command->options);
     add_rows(&rows, ph_cli_common_options);
     optind = 0; /* glibc: begin anew */
     opterr = 0;
     for (;;) {
         int at = optind ? optind : 1;
-        int answer = getopt_long(argc, argv, ":", rows.getopt, NULL);
+        int answer = getopt_long(argc, argv, rows.shorts, rows.getopt, NULL);
         if (answer == -1) {
             return keep_operands(cli, argc, argv, err);
         }
         /* getopt moves operands behind options; the word it read is just in front of optind. */
         const char *word = argv[optind > at ? optind - 1 : at];
-        int rc = answer >= OPTION_VALUE ? keep_value(cli, rows.row[answer - OPTION_VALUE], err)
-                                        : fail_word(&rows, word, answer, err);
+        const struct ph_cli_option *row =
+            answer == '?' || answer == ':' ? NULL : row_of(&rows, answer);
+        int rc = row ? keep_value(cli, row, err) : fail_word(&rows, word, answer, err);
         if (rc < 0) {
             return rc;
         }

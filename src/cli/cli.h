@@ -57,6 +57,9 @@ struct ph_cli {
 extern const struct ph_command *const ph_commands[]; /* ended by NULL */
 extern const struct ph_cli_option ph_cli_common_options[];
 
+/* The letter of an option that also has one ("-c"), or '\0'. */
+char ph_cli_letter(const char *name);
+
 /* The command of that name, or NULL. */
 const struct ph_command *ph_command_find(const char *name);
 

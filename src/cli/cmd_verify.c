@@ -1,118 +1,23 @@
 /*
  * posthorn verify: does the sink hold what the log says was delivered?
- * Place: a row of ph_commands; the log's side is verify_log.c, the sink's the driver's scan, the
- * judgement verify_compare.c.
- * Promise: reads only. The checkpoint is read first, then the log, then the sink, and last the log
- * is asked about whatever is left unexplained, so that a pipeline may run meanwhile.
+ * Place: a row of ph_commands; verify_run.c finds out, this file says it.
  */
 #include "base/json.h"
-#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/pipeline_options.h"
-#include "cli/verify_log.h"
-
-struct verify {
-    const struct ph_pipeline_config *config;
-    struct ph_verify_log log;
-    struct ph_compare *compare;
-    struct ph_error scan_error; /* why taking in a record failed */
-    struct ph_compare_result result;
-    int64_t pending;
-    bool pending_estimated, strict, ok;
-};
-
-static void warn(const char *pipeline, const char *text)
-{
-    ph_log(PH_LOG_WARN, pipeline, "%s", text);
-}
-
-static int take_record(void *arg, const struct ph_record *record)
-{
-    struct verify *verify = arg;
-    return ph_compare_record(verify->compare, record, &verify->scan_error);
-}
-
-static int scan_sink(struct verify *verify, struct ph_stop *stop, struct ph_error *err)
-{
-    const struct ph_pipeline_config *config = verify->config;
-    bool topics = config->sink->caps & PH_SINK_RECORDS;
-    if (topics && verify->log.topic_count == 0) {
-        return 0; /* nothing was ever sent anywhere */
-    }
-    struct ph_sink_env env = {.pipeline = config->name,
-                              .uri = config->to,
-                              .window_batches = (size_t)config->options.window,
-                              .stop = stop,
-                              .warn = warn};
-    int rc = config->sink->scan(&env, config->sink_config, verify->log.topics,
-                                verify->log.topic_count, take_record, verify, err);
-    if (rc < 0 && verify->scan_error.code < 0) {
-        *err = verify->scan_error;
-    }
-    return rc;
-}
-
-static int read_log(struct verify *verify, struct ph_error *err)
-{
-    const struct ph_pipeline_config *config = verify->config;
-    struct ph_route *route = NULL;
-    int rc = ph_verify_log_open(&verify->log, config->from, config->name, err);
-    if (rc == 0) {
-        rc = ph_compare_new(verify->log.estimate, &verify->compare, err);
-    }
-    if (rc == 0 && config->sink->caps & PH_SINK_RECORDS) {
-        rc = ph_route_new(config->route, &route, err);
-    }
-    if (rc == 0) {
-        rc = ph_verify_log_read(&verify->log, route, verify->compare, err);
-    }
-    ph_route_free(route);
-    return rc;
-}
-
-static int compare(struct verify *verify, struct ph_error *err)
-{
-    struct ph_stop stop;
-    int rc = read_log(verify, err);
-    if (rc < 0) {
-        return rc;
-    }
-    rc = ph_stop_init(&stop, err);
-    if (rc < 0) {
-        return rc;
-    }
-    rc = scan_sink(verify, &stop, err);
-    ph_stop_free(&stop);
-    if (rc == 0) {
-        rc = ph_verify_log_reopen(&verify->log, verify->config->from, err);
-    }
-    if (rc == 0) {
-        struct ph_compare_lookup lookup = {ph_verify_log_ask, &verify->log};
-        rc = ph_compare_finish(verify->compare, &lookup, &verify->result, err);
-    }
-    if (rc == 0) {
-        rc = ph_verify_log_pending(&verify->log, &verify->pending, &verify->pending_estimated, err);
-    }
-    return rc;
-}
+#include "cli/verify_run.h"
 
 /* --- the answer --------------------------------------------------------------------------------
  */
 
 static const struct {
     const char *text, *json;
-    bool always; /* a breach of the guarantee, not only under --strict */
 } faults[PH_FAULT_COUNT] = {
-    [PH_FAULT_MISSING] = {"missing", "missing", true},
-    [PH_FAULT_DUPLICATED] = {"duplicated", "duplicated", false},
-    [PH_FAULT_OUT_OF_ORDER] = {"out of order", "outOfOrder", true},
-    [PH_FAULT_PHANTOM] = {"phantom", "phantom", true},
+    [PH_FAULT_MISSING] = {"missing", "missing"},
+    [PH_FAULT_DUPLICATED] = {"duplicated", "duplicated"},
+    [PH_FAULT_OUT_OF_ORDER] = {"out of order", "outOfOrder"},
+    [PH_FAULT_PHANTOM] = {"phantom", "phantom"},
 };
-
-static bool counts(const struct verify *verify, int fault)
-{
-    return faults[fault].always || verify->strict;
-}
 
 static void put_at(struct ph_buf *out, struct ph_position at)
 {
@@ -125,10 +30,10 @@ static void put_at(struct ph_buf *out, struct ph_position at)
     ph_buf_puts(out, text);
 }
 
-static void put_findings(struct ph_buf *out, const struct verify *verify, int fault)
+static void put_findings(struct ph_buf *out, const struct ph_verify_result *found, int fault)
 {
-    const struct ph_compare_result *result = &verify->result;
-    for (size_t i = 0; counts(verify, fault) && i < result->finding_count[fault]; i++) {
+    const struct ph_compare_result *result = &found->compare;
+    for (size_t i = 0; ph_verify_counts(found, fault) && i < result->finding_count[fault]; i++) {
         char id[PH_UUID_TEXT_LEN + 1];
         ph_uuid_format(&result->findings[fault][i].id, id);
         ph_buf_printf(out, "%s: event %s at ", faults[fault].text, id);
@@ -137,9 +42,9 @@ static void put_findings(struct ph_buf *out, const struct verify *verify, int fa
     }
 }
 
-static void put_person(struct ph_buf *out, const struct verify *verify)
+static void put_person(struct ph_buf *out, const struct ph_verify_result *found)
 {
-    const struct ph_compare_result *result = &verify->result;
+    const struct ph_compare_result *result = &found->compare;
     ph_buf_printf(out, "compared %lld events with %lld records\n", (long long)result->events,
                   (long long)result->records);
     for (int fault = 0; fault < PH_FAULT_COUNT; fault++) {
@@ -147,17 +52,17 @@ static void put_person(struct ph_buf *out, const struct verify *verify)
                       (long long)result->faults[fault]);
     }
     ph_buf_printf(out, "\nskipped %lld, pending %s%lld, beyond the log %lld\n",
-                  (long long)verify->log.skipped, verify->pending_estimated ? "~" : "",
-                  (long long)verify->pending, (long long)result->beyond_log);
+                  (long long)found->skipped, found->pending_estimated ? "~" : "",
+                  (long long)found->pending, (long long)result->beyond_log);
     for (int fault = 0; fault < PH_FAULT_COUNT; fault++) {
-        put_findings(out, verify, fault);
+        put_findings(out, found, fault);
     }
-    ph_buf_puts(out, verify->ok ? "the guarantee held\n" : "the guarantee did NOT hold\n");
+    ph_buf_puts(out, found->ok ? "the guarantee held\n" : "the guarantee did NOT hold\n");
 }
 
-static void put_json_findings(struct ph_buf *out, const struct verify *verify, int fault)
+static void put_json_findings(struct ph_buf *out, const struct ph_verify_result *found, int fault)
 {
-    const struct ph_compare_result *result = &verify->result;
+    const struct ph_compare_result *result = &found->compare;
     for (size_t i = 0; i < result->finding_count[fault]; i++) {
         char id[PH_UUID_TEXT_LEN + 1];
         ph_uuid_format(&result->findings[fault][i].id, id);
@@ -168,78 +73,49 @@ static void put_json_findings(struct ph_buf *out, const struct verify *verify, i
     }
 }
 
-static void put_json(struct ph_buf *out, const struct verify *verify)
+static void put_json(struct ph_buf *out, const struct ph_verify_result *found)
 {
-    const struct ph_compare_result *result = &verify->result;
+    const struct ph_compare_result *result = &found->compare;
     ph_buf_putc(out, '{');
     ph_json_put_member_i64(out, "events", result->events);
     ph_json_put_member_i64(out, "records", result->records);
     for (int fault = 0; fault < PH_FAULT_COUNT; fault++) {
         ph_json_put_member_i64(out, faults[fault].json, result->faults[fault]);
     }
-    ph_json_put_member_i64(out, "skipped", verify->log.skipped);
-    ph_json_put_member_i64(out, "pending", verify->pending);
+    ph_json_put_member_i64(out, "skipped", found->skipped);
+    ph_json_put_member_i64(out, "pending", found->pending);
     ph_json_put_member_i64(out, "beyondLog", result->beyond_log);
-    ph_buf_printf(out, ",\"ok\":%s,\"findings\":[", verify->ok ? "true" : "false");
+    ph_buf_printf(out, ",\"ok\":%s,\"findings\":[", found->ok ? "true" : "false");
     for (int fault = 0; fault < PH_FAULT_COUNT && !out->failed; fault++) {
-        put_json_findings(out, verify, fault);
+        put_json_findings(out, found, fault);
     }
     ph_buf_puts(out, "]}\n");
 }
 
-static int answer(struct verify *verify, bool json)
+static int answer(const struct ph_verify_result *found, bool json)
 {
-    verify->ok = true;
-    for (int fault = 0; fault < PH_FAULT_COUNT; fault++) {
-        if (counts(verify, fault) && verify->result.faults[fault] > 0) {
-            verify->ok = false;
-        }
-    }
     struct ph_buf out;
     ph_buf_init(&out, PH_CLI_PAGE_MAX);
     if (json) {
-        put_json(&out, verify);
+        put_json(&out, found);
     } else {
-        put_person(&out, verify);
+        put_person(&out, found);
     }
     int status = ph_cli_print(&out);
     ph_buf_free(&out);
-    return status != PH_EXIT_OK ? status : verify->ok ? PH_EXIT_OK : PH_EXIT_FOUND;
-}
-
-/* --- the command -------------------------------------------------------------------------------
- */
-
-static int check_drivers(const struct ph_pipeline_config *config, struct ph_error *err)
-{
-    const struct ph_outbox_driver *log = ph_outbox_find(config->from);
-    if (!log || !log->verify_begin) {
-        return ph_fail(err, PH_E_CONFIG, "verify cannot read a log of kind %s",
-                       config->source->name);
-    }
-    if (!config->sink->scan) {
-        return ph_fail(err, PH_E_CONFIG, "a sink of kind %s cannot be read back",
-                       config->sink->name);
-    }
-    return 0;
+    return status != PH_EXIT_OK ? status : found->ok ? PH_EXIT_OK : PH_EXIT_FOUND;
 }
 
 static int verify_run(const struct ph_cli *cli)
 {
     struct ph_settings settings = {0};
     struct ph_error err = {0};
-    static struct verify verify;
+    struct ph_verify_result found;
     int status = ph_cli_settings(cli, &settings);
     if (status == PH_EXIT_OK) {
-        verify.config = &settings.pipeline;
-        verify.strict = ph_cli_get(cli, "strict") != NULL;
-        int rc = check_drivers(&settings.pipeline, &err);
-        if (rc == 0) {
-            rc = compare(&verify, &err);
-        }
-        status = rc < 0 ? ph_cli_fail(&err) : answer(&verify, ph_cli_get(cli, "json") != NULL);
-        ph_compare_free(verify.compare);
-        ph_verify_log_close(&verify.log);
+        bool strict = ph_cli_get(cli, "strict") != NULL;
+        int rc = ph_verify_run(&settings.pipeline, strict, &found, &err);
+        status = rc < 0 ? ph_cli_fail(&err) : answer(&found, ph_cli_get(cli, "json") != NULL);
     }
     ph_settings_free(&settings);
     return status;

@@ -28,8 +28,13 @@ static void put_options(struct ph_buf *out, const struct ph_cli_option *table)
     for (; table && table->name; table++) {
         struct ph_buf left;
         ph_buf_init(&left, 256);
-        ph_buf_printf(&left, "  --%s%s%s%s", table->name, table->arg ? " " : "",
-                      table->arg ? table->arg : "", table->repeat ? "..." : "");
+        char letter = ph_cli_letter(table->name);
+        if (letter) {
+            ph_buf_printf(&left, "  -%c,", letter);
+        }
+        ph_buf_printf(&left, "%s--%s%s%s%s", letter ? " " : "  ", table->name,
+                      table->arg ? " " : "", table->arg ? table->arg : "",
+                      table->repeat ? "..." : "");
         put_padded(out, &left, table->help);
         ph_buf_free(&left);
     }

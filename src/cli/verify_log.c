@@ -84,14 +84,26 @@ static void pack_topics(struct ph_verify_log *log)
 /* What a page's rows are given to. */
 struct taking {
     struct ph_verify_log *log;
+    const struct ph_match_config *match;
     const struct ph_route *route; /* may be NULL */
     struct ph_compare *compare;
     struct ph_arena arena;
     struct ph_error *err;
 };
 
-static int route_row(struct taking *taking, const struct ph_outbox_row *row)
+static int route_event(struct taking *taking, struct ph_event *event)
 {
+    int rc = ph_route_event(taking->route, &taking->arena, event, taking->err);
+    if (rc == PH_E_REFUSED) {
+        ph_error_clear(taking->err); /* it has no topic, so it can only be missing, and will be */
+        return 0;
+    }
+    return rc < 0 ? rc : keep_topic(taking->log, event->topic, taking->err);
+}
+
+static int take_row(void *arg, const struct ph_outbox_row *row)
+{
+    struct taking *taking = arg;
     struct ph_tick_span span = {0};
     struct ph_event event = {
         .position = row->position,
@@ -101,29 +113,26 @@ static int route_row(struct taking *taking, const struct ph_outbox_row *row)
         .event_type = row->event_type,
         .headers_json = row->headers_json,
     };
-    int rc = ph_route_event(taking->route, &taking->arena, &event, taking->err);
-    if (rc == PH_E_REFUSED) {
-        ph_error_clear(taking->err); /* it has no topic, so it can only be missing, and will be */
-        return 0;
+    if (ph_match_wanted(taking->match)) {
+        int takes = ph_match_event(taking->match, &taking->arena, &event, taking->err);
+        if (takes <= 0) {
+            return takes;
+        }
     }
-    return rc < 0 ? rc : keep_topic(taking->log, event.topic, taking->err);
-}
-
-static int take_row(void *arg, const struct ph_outbox_row *row)
-{
-    struct taking *taking = arg;
     if (row->skipped) {
         taking->log->skipped++;
         return 0;
     }
     int rc = ph_compare_event(taking->compare, &row->id, row->position, taking->err);
-    return rc < 0 || !taking->route ? rc : route_row(taking, row);
+    return rc < 0 || !taking->route ? rc : route_event(taking, &event);
 }
 
-int ph_verify_log_read(struct ph_verify_log *log, const struct ph_route *route,
-                       struct ph_compare *compare, struct ph_error *err)
+int ph_verify_log_read(struct ph_verify_log *log, const struct ph_match_config *match,
+                       const struct ph_route *route, struct ph_compare *compare,
+                       struct ph_error *err)
 {
-    struct taking taking = {.log = log, .route = route, .compare = compare, .err = err};
+    struct taking taking = {
+        .log = log, .match = match, .route = route, .compare = compare, .err = err};
     ph_arena_init(&taking.arena, ROUTE_BYTES);
     int64_t last = 0;
     int more;

@@ -5,6 +5,7 @@
 
 #include "cli/database.h"
 #include "cli/verify_compare.h"
+#include "core/match.h"
 #include "core/route.h"
 
 #define PH_VERIFY_TOPICS_MAX ((size_t)10000)
@@ -25,9 +26,11 @@ int ph_verify_log_open(struct ph_verify_log *log, const char *uri, const char *p
                        struct ph_error *err) PH_MUST_CHECK;
 void ph_verify_log_close(struct ph_verify_log *log);
 
-/* Gives every settled event to compare; with a route, collects the topics they go to. */
-int ph_verify_log_read(struct ph_verify_log *log, const struct ph_route *route,
-                       struct ph_compare *compare, struct ph_error *err) PH_MUST_CHECK;
+/* Gives every settled event that matches (match NULL: each) to compare; with a route, collects the
+ * topics they go to. */
+int ph_verify_log_read(struct ph_verify_log *log, const struct ph_match_config *match,
+                       const struct ph_route *route, struct ph_compare *compare,
+                       struct ph_error *err) PH_MUST_CHECK;
 
 /* Connects anew, after the time that a sink's scan took, and reads what the log retains now. */
 int ph_verify_log_reopen(struct ph_verify_log *log, const char *uri,

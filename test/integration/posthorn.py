@@ -83,6 +83,13 @@ class Posthorn:
         words += ["--name", name] if name else []
         for key, value in (settings or {}).items():
             words += ["--set", f"{key}={value}"]
+        return self.start_words(words, env)
+
+    def start_daemon(self, config, *args, env=None):
+        """Starts `posthorn run --config FILE`; a Relay too."""
+        return self.start_words(["run", "--config", config, *args], env)
+
+    def start_words(self, words, env=None):
         log = self.folder / f"relay-{len(self.relays) + 1}.log"
         relay = Relay([self.binary, *words], self.env | (env or {}), log)
         self.relays.append(relay)
