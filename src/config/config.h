@@ -17,10 +17,10 @@ struct ph_config {
 };
 
 struct ph_config_args {
-    const char *path;                /* of the file; NULL = there is none */
-    const char *from, *to, *name;    /* of the one pipeline without a file; else NULL */
-    const char *const *assignments;  /* "key=value" of --set; with a file "PIPELINE.key=value" or
-                                        "*.key=value" */
+    const char *path;               /* of the file; NULL = there is none */
+    const char *from, *to, *name;   /* of the one pipeline without a file; else NULL */
+    const char *const *assignments; /* "key=value" of --set; with a file "PIPELINE.key=value" or
+                                       "*.key=value" */
     size_t assignment_count;
     char *const *environ; /* POSTHORN_...; NULL = none is looked at */
     bool once;
