@@ -147,15 +147,16 @@ static int keep_value(struct ph_cli *cli, const struct ph_cli_option *row, struc
 static int keep_operands(struct ph_cli *cli, int argc, char **argv, struct ph_error *err)
 {
     const struct ph_command *command = cli->command;
-    int count = argc - optind;
-    if (count > 1 || (count == 1 && !command->operand)) {
-        return ph_fail(err, PH_E_USAGE, "too many words: \"%s\" has no place here",
-                       argv[optind + (command->operand ? 1 : 0)]);
+    size_t count = 0;
+    for (int at = optind; at < argc; at++, count++) {
+        if (count == PH_CLI_OPERANDS_MAX || !command->operands[count]) {
+            return ph_fail(err, PH_E_USAGE, "too many words: \"%s\" has no place here", argv[at]);
+        }
+        cli->operands[count] = argv[at];
     }
-    cli->operand = count == 1 ? argv[optind] : NULL;
-    if (command->operand_needed && !cli->operand && !ph_cli_get(cli, "help") &&
+    if (count < command->operands_needed && !ph_cli_get(cli, "help") &&
         !ph_cli_get(cli, "version")) {
-        return ph_fail(err, PH_E_USAGE, "%s is missing", command->operand);
+        return ph_fail(err, PH_E_USAGE, "%s is missing", command->operands[count]);
     }
     return 0;
 }

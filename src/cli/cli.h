@@ -11,9 +11,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define PH_CLI_VALUES_MAX  512
-#define PH_CLI_OPTIONS_MAX 32
-#define PH_CLI_PAGE_MAX    ((size_t)1 << 20) /* of what a command says */
+#define PH_CLI_VALUES_MAX   512
+#define PH_CLI_OPTIONS_MAX  32
+#define PH_CLI_OPERANDS_MAX 2
+#define PH_CLI_PAGE_MAX     ((size_t)1 << 20) /* of what a command says */
 
 /* Exit statuses that are no error's; see ph_code_exit for those. */
 enum ph_exit { PH_EXIT_OK = 0, PH_EXIT_FOUND = 1, PH_EXIT_USAGE = 64, PH_EXIT_IO = 74 };
@@ -34,9 +35,9 @@ struct ph_cli;
 
 struct ph_command {
     const char *name, *summary;
-    const char *usage;   /* all forms, one a line, without "posthorn " */
-    const char *operand; /* what the one operand is called; NULL when there is none */
-    bool operand_needed;
+    const char *usage;                         /* all forms, one a line, without "posthorn " */
+    const char *operands[PH_CLI_OPERANDS_MAX]; /* what the words are called; NULL behind the last */
+    size_t operands_needed;                    /* so many must be given */
     const struct ph_cli_option *options;
     const char *details;                   /* further help, or NULL */
     void (*more_help)(struct ph_buf *out); /* help that comes from tables, or NULL */
@@ -51,7 +52,7 @@ struct ph_cli {
         const char *text; /* NULL for a flag */
     } values[PH_CLI_VALUES_MAX];
     size_t value_count;
-    const char *operand; /* NULL when not given */
+    const char *operands[PH_CLI_OPERANDS_MAX]; /* NULL when not given */
 };
 
 extern const struct ph_command *const ph_commands[]; /* ended by NULL */

@@ -7,11 +7,11 @@
 static int help_run(const struct ph_cli *cli)
 {
     const struct ph_command *command = NULL;
-    if (cli->operand) {
-        command = ph_command_find(cli->operand);
+    if (cli->operands[0]) {
+        command = ph_command_find(cli->operands[0]);
         if (!command) {
             (void)fprintf(stderr, "posthorn: help: unknown command \"%s\" (see posthorn help)\n",
-                          cli->operand);
+                          cli->operands[0]);
             return PH_EXIT_USAGE;
         }
     }
@@ -27,6 +27,6 @@ const struct ph_command ph_cmd_help = {
     .name = "help",
     .summary = "Shows the options of posthorn or of one command.",
     .usage = "help [COMMAND]",
-    .operand = "COMMAND",
+    .operands = {"COMMAND"},
     .run = help_run,
 };

@@ -14,9 +14,9 @@ static int init_run(const struct ph_cli *cli)
                                  .roles = ph_cli_get(cli, "roles") != NULL};
     struct ph_buf said;
     ph_buf_init(&said, PH_CLI_PAGE_MAX);
-    int rc = ph_database_find(cli->operand, &driver, &err);
+    int rc = ph_database_find(cli->operands[0], &driver, &err);
     if (rc == 0) {
-        rc = driver->init(cli->operand, &how, &said, &err);
+        rc = driver->init(cli->operands[0], &how, &said, &err);
     }
     int status = rc < 0 ? ph_cli_fail(&err) : ph_cli_print(&said);
     ph_buf_free(&said);
@@ -33,8 +33,8 @@ const struct ph_command ph_cmd_init = {
     .name = "init",
     .summary = "Installs or migrates the schema posthorn in a database.",
     .usage = "init DB-URI [--roles] [--dry-run]",
-    .operand = "DB-URI",
-    .operand_needed = true,
+    .operands = {"DB-URI"},
+    .operands_needed = 1,
     .options = init_options,
     .details = "Everything happens in one transaction; running it again changes nothing. The user\n"
                "must own the database or be allowed to create a schema in it, and for --roles to\n"

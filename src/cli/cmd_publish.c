@@ -177,7 +177,7 @@ static int publish_one(const struct ph_cli *cli, struct ph_error *err)
         rc = read_headers(cli, &headers, &event.headers, err);
     }
     if (rc == 0) {
-        rc = publish_event(cli->operand, &event, err);
+        rc = publish_event(cli->operands[0], &event, err);
     }
     ph_buf_free(&payload);
     ph_buf_free(&headers);
@@ -273,7 +273,7 @@ static int publish_file(const struct ph_cli *cli, struct ph_error *err)
         return ph_fail(err, PH_E_IO, "%s: %s", path, strerrordesc_np(errno));
     }
     struct ph_database db;
-    int rc = ph_database_open(&db, cli->operand, "publish", err);
+    int rc = ph_database_open(&db, cli->operands[0], "publish", err);
     if (rc == 0) {
         rc = publish_stream(&db, fd, from_stdin ? "stdin" : path, err);
     }
@@ -332,8 +332,8 @@ const struct ph_command ph_cmd_publish = {
     .usage =
         "publish DB-URI --aggregate-type T --aggregate-id I --event-type E --payload JSON|@FILE "
         "[--header NAME=VALUE]...\npublish DB-URI --ndjson FILE|-",
-    .operand = "DB-URI",
-    .operand_needed = true,
+    .operands = {"DB-URI"},
+    .operands_needed = 1,
     .options = publish_options,
     .details =
         "One event: prints its id. --ndjson: one JSON object a line with the fields\n"

@@ -139,7 +139,7 @@ static int status_run(const struct ph_cli *cli)
     struct answer answer = {.json = ph_cli_get(cli, "json") != NULL};
     ph_buf_init(&answer.out, PH_CLI_PAGE_MAX * 64);
     ph_buf_puts(&answer.out, answer.json ? "{\"pipelines\":[" : "");
-    int rc = read_status(cli->operand, &answer, &err);
+    int rc = read_status(cli->operands[0], &answer, &err);
     if (answer.json) {
         ph_buf_puts(&answer.out, "]}\n");
     } else if (answer.rows == 0) {
@@ -159,8 +159,8 @@ const struct ph_command ph_cmd_status = {
     .name = "status",
     .summary = "Shows how far each pipeline is.",
     .usage = "status DB-URI [--json]",
-    .operand = "DB-URI",
-    .operand_needed = true,
+    .operands = {"DB-URI"},
+    .operands_needed = 1,
     .options = status_options,
     .details = "The lag is exact up to 100,000 events, and beyond that an estimate, marked ~.\n"
                "--json gives "

@@ -14,9 +14,14 @@ static const struct ph_cli_option options[] = {
 static const struct ph_command with_operand = {.name = "test",
                                                .summary = "A test.",
                                                .usage = "test FILE\ntest --once",
-                                               .operand = "FILE",
-                                               .operand_needed = true,
+                                               .operands = {"FILE"},
+                                               .operands_needed = 1,
                                                .options = options};
+static const struct ph_command with_two = {.name = "two",
+                                           .usage = "two FILE NAME",
+                                           .operands = {"FILE", "NAME"},
+                                           .operands_needed = 2,
+                                           .options = options};
 static const struct ph_command without = {.name = "bare", .usage = "bare", .options = options};
 
 static struct ph_cli cli;
@@ -40,7 +45,7 @@ static void good(void **state)
     const char *all[4];
     assert_int_equal(parse(&with_operand, WORDS("--set", "a=1", "file", "--set=b", "--once"), NULL),
                      0);
-    assert_string_equal(cli.operand, "file");
+    assert_string_equal(cli.operands[0], "file");
     assert_int_equal(ph_cli_all(&cli, "set", all, 4), 2);
     assert_string_equal(all[0], "a=1");
     assert_string_equal(all[1], "b");
@@ -52,8 +57,12 @@ static void good(void **state)
 
     assert_int_equal(parse(&with_operand, WORDS("--from", "--once", "--", "--odd"), NULL), 0);
     assert_string_equal(ph_cli_get(&cli, "from"), "--once"); /* a value, whatever it looks like */
-    assert_string_equal(cli.operand, "--odd");
+    assert_string_equal(cli.operands[0], "--odd");
+    assert_int_equal(parse(&with_two, WORDS("a", "--once", "b"), NULL), 0);
+    assert_string_equal(cli.operands[0], "a");
+    assert_string_equal(cli.operands[1], "b");
     assert_int_equal(parse(&with_operand, WORDS("--help"), NULL), 0);
+    assert_null(cli.operands[0]);
     assert_int_equal(parse(&without, WORDS("--log-level", "x", "--from="), NULL), 0);
     assert_string_equal(ph_cli_get(&cli, "from"), "");
 }
@@ -68,6 +77,8 @@ static void mistakes(void **state)
     } cases[] = {
         {&with_operand, {NULL}, "FILE is missing"},
         {&with_operand, {"a", "b"}, "\"b\" has no place here"},
+        {&with_two, {"a"}, "NAME is missing"},
+        {&with_two, {"a", "b", "c"}, "\"c\" has no place here"},
         {&without, {"a"}, "\"a\" has no place here"},
         {&with_operand, {"a", "--form", "x"}, "unknown option --form (did you mean --from?)"},
         {&with_operand, {"--form", "x", "a"}, "unknown option --form (did you mean --from?)"},
