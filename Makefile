@@ -2,7 +2,7 @@
 PYTHON := /usr/bin/python3
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: build run test bench faults fuzz style format install clean help
+.PHONY: build run test bench faults fuzz style format install deb clean help
 
 build: ## build into build/ (installs what is missing from the distribution's packages)
 	tools/build.sh
@@ -33,6 +33,9 @@ format: ## mends the formatting of all C files
 
 install: build ## install to the prefix that Meson knows (DESTDIR is honoured)
 	meson install -C build
+
+deb: ## the Debian packages, into build-deb/
+	tools/deb.sh
 
 clean: ## removes the build folders
 	rm -rf build build-*

@@ -3,6 +3,7 @@
 #
 #   tools/deps.sh build   to compile            tools/deps.sh test   to run all tests
 #   tools/deps.sh run     and to run the demo   tools/deps.sh ci     and to run .ci/run
+#   tools/deps.sh deb     to build the packages
 #
 # An entry is PACKAGE, or COMMAND=PACKAGE where another package may bring the same command. It asks
 # dpkg alone when nothing is missing, so that every make target can call it.
@@ -13,7 +14,8 @@ BUILD=(meson ninja=ninja-build pkg-config=pkgconf cc=gcc libc6-dev libpq-dev lib
 RUN=("${BUILD[@]}" postgresql python3-psycopg sqlite3)
 TEST=("${RUN[@]}" pgbouncer python3-pytest python3-pytest-timeout python3-confluent-kafka pmccabe
       clang-format java=default-jre-headless mvn=maven)
-CI=("${TEST[@]}" gcc clang clang-tidy libclang-rt-14-dev llvm git setarch=util-linux)
+CI=("${TEST[@]}" gcc clang clang-tidy libclang-rt-14-dev llvm git setarch=util-linux
+    debhelper scdoc lintian debootstrap systemd-analyze=systemd bash zsh fish)
 
 die() {
     printf 'tools/deps.sh: %s\n' "$1" >&2
@@ -84,10 +86,11 @@ install() {
 
 case ${1:-} in
 build) entries=("${BUILD[@]}") ;;
+deb) entries=("${DEB[@]}") ;;
 run) entries=("${RUN[@]}") ;;
 test) entries=("${TEST[@]}") ;;
 ci) entries=("${CI[@]}") ;;
-*) die "usage: tools/deps.sh build|run|test|ci" 64 ;;
+*) die "usage: tools/deps.sh build|deb|run|test|ci" 64 ;;
 esac
 command -v dpkg-query >/dev/null ||
     die "this is no Debian or Ubuntu; install the equivalents of: ${entries[*]}"

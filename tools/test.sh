@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests, and ends with the line `N passed, N failed, N skipped`:
 #
-#   tools/test.sh [unit] [integration] [fault] [style]      all four without a word
+#   tools/test.sh [unit] [integration] [fault] [style]      these four without a word
+#   tools/test.sh package                                   what is installed, in a clean root (needs root)
 #
 # It installs what the tests need, builds, starts the servers itself and stops them. POSTHORN_BUILD names
 # another build folder than build/, POSTHORN_RESULTS where the JUnit files go (FOLDER/results).
@@ -21,6 +22,7 @@ run_suite() {
     integration) pytests integration test/integration ;;
     fault) pytests fault-smoke test/fault -m smoke ;;
     style) pytests style test/style ;;
+    package) tools/deps.sh ci && pytests package test/package ;;
     *) step "tests named $1" false ;;
     esac
 }
