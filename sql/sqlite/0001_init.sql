@@ -28,6 +28,8 @@ VALUES (1, 1,
 -- payload and payload_bytes both NULL = tombstone. Leave position to SQLite: there is one writer at a
 -- time, so AUTOINCREMENT order is the order of commits, and it never gives a number twice, also after
 -- all rows were cleared. Small columns first, so that reading them touches no overflow page.
+-- That payload and headers are JSON is asked by the reader, not here: with json_valid() in a CHECK,
+-- SQLite 3.38 to 3.41 cannot open the database at all under PRAGMA trusted_schema = off.
 -- The CHECKs and the trigger cost 7 % of a transaction with one event, 2 us an event in a large one.
 CREATE TABLE posthorn_outbox (
     position       INTEGER PRIMARY KEY AUTOINCREMENT
@@ -37,7 +39,8 @@ CREATE TABLE posthorn_outbox (
                 random() & 4095, 32768 | (random() & 16383), random() & 281474976710655))
         CONSTRAINT event_id_is_a_uuid CHECK (length(event_id) = 36),
     created_at     INTEGER NOT NULL DEFAULT
-        (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
+        (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
+        CONSTRAINT created_at_is_in_milliseconds CHECK (typeof(created_at) = 'integer'),
     deliver_after  INTEGER,
     aggregate_type TEXT    NOT NULL
         CONSTRAINT aggregate_type_is_a_text
@@ -51,11 +54,9 @@ CREATE TABLE posthorn_outbox (
     content_type   TEXT,
     headers        TEXT    NOT NULL DEFAULT '{}'
         CONSTRAINT headers_is_a_json_object
-        CHECK (headers = '{}' OR
-               CASE WHEN json_valid(headers) THEN json_type(headers) = 'object' END IS 1),
+        CHECK (headers <> '' AND typeof(headers) = 'text'),
     payload        TEXT
-        CONSTRAINT payload_is_json
-        CHECK (payload IS NULL OR (json_valid(payload) AND typeof(payload) = 'text')),
+        CONSTRAINT payload_is_json CHECK (payload <> '' AND typeof(payload) <> 'blob'),
     payload_bytes  BLOB
         CONSTRAINT payload_or_payload_bytes CHECK (payload_bytes IS NULL OR payload IS NULL)
 );

@@ -7,9 +7,11 @@
 #include <assert.h>
 
 extern const struct ph_outbox_driver ph_outbox_postgres;
+extern const struct ph_outbox_driver ph_outbox_sqlite;
 
 const struct ph_outbox_driver *const ph_outbox_drivers[] = {
     &ph_outbox_postgres,
+    &ph_outbox_sqlite,
     NULL,
 };
 

@@ -9,9 +9,11 @@
 #include "source/memory.h"
 
 extern const struct ph_source_driver ph_source_postgres;
+extern const struct ph_source_driver ph_source_sqlite;
 
 const struct ph_source_driver *const ph_source_drivers[] = {
     &ph_source_postgres,
+    &ph_source_sqlite,
     &ph_source_memory,
     NULL,
 };
@@ -20,8 +22,13 @@ const struct ph_source_driver *ph_source_find(const char *uri)
 {
     assert(uri);
     struct ph_str scheme = ph_str_scheme(ph_str_from(uri));
-    if (!scheme.ptr || ph_str_is(scheme, "postgresql") || ph_str_is(scheme, "postgres")) {
+    if (!scheme.ptr || ph_str_is(scheme, "postgres")) {
         return &ph_source_postgres;
     }
-    return ph_str_is(scheme, "memory") ? &ph_source_memory : NULL;
+    for (size_t i = 0; ph_source_drivers[i]; i++) {
+        if (ph_str_is(scheme, ph_source_drivers[i]->name)) {
+            return ph_source_drivers[i];
+        }
+    }
+    return NULL;
 }

@@ -1,0 +1,1 @@
+DELETE FROM posthorn_outbox WHERE position <= ?1

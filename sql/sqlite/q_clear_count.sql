@@ -1,0 +1,1 @@
+SELECT count(*) FROM posthorn_outbox WHERE position > ?1 AND position <= ?2

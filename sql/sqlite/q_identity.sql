@@ -1,0 +1,1 @@
+SELECT schema_version, log_id FROM posthorn_meta

@@ -1,0 +1,1 @@
+UPDATE posthorn_meta SET schema_version = ?1

@@ -1,0 +1,2 @@
+-- The greatest position that is there.
+SELECT coalesce(max(position), 0) FROM posthorn_outbox

@@ -1,0 +1,44 @@
+/*
+ * SQLite as people's commands see it: the connection and the list of what the driver can do.
+ * Place: below the commands, above db/sqlite; the queries are sql/sqlite/q_*.sql.
+ * Promise: a file without Posthorn's tables is named as such before any statement can fail in a
+ * stranger way; no lock is held between two calls but by what begin began.
+ */
+#include "outbox/sqlite.h"
+
+static void outbox_close(void *ctx)
+{
+    struct ph_sqlite_outbox *o = ctx;
+    if (o) {
+        ph_mem_free(o->pipeline);
+        ph_sqlite_close(&o->db);
+        ph_mem_free(o);
+    }
+}
+
+static int outbox_open(const char *uri, const char *what, void **ret_ctx, struct ph_error *err)
+{
+    (void)what;
+    struct ph_sqlite_outbox *o = ph_mem_zero(1, sizeof *o);
+    if (!o) {
+        return ph_fail(err, PH_E_NOMEM, "out of memory");
+    }
+    int rc = ph_sqlite_open(&o->db, uri, PH_SQLITE_WRITE, err);
+    if (rc == 0) {
+        rc = ph_sqlite_check(&o->db, o->log_id, err);
+    }
+    if (rc < 0) {
+        outbox_close(o);
+        return rc;
+    }
+    *ret_ctx = o;
+    return 0;
+}
+
+extern const struct ph_outbox_driver ph_outbox_sqlite;
+const struct ph_outbox_driver ph_outbox_sqlite = {
+    .name = "sqlite",
+    .init = ph__sqlite_outbox_init,
+    .open = outbox_open,
+    .close = outbox_close,
+};

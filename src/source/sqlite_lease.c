@@ -1,0 +1,160 @@
+/*
+ * The lease row of an SQLite pipeline, on a connection of the keeper's own, and the clearing of
+ * settled events.
+ * Promise: expiry is judged by the time since boot, which nobody sets and which goes on while the
+ * machine sleeps; a lease of an earlier boot has no owner; the epoch only grows. A connection that
+ * fails is dropped and made anew at the next call, so the keeper just calls again.
+ */
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "db/sqlite_clear.h"
+#include "source/sqlite.h"
+#include "sql_sqlite.h"
+
+#define BUSY_MS      1500       /* of a call: a lease of 5 s is renewed three times in its life */
+#define LEASE_MAX_US 3600000000 /* longer than the option lease may be */
+#define CLEAR_MS     1000       /* of a round: the lease must be renewed */
+#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
+
+struct lease {
+    const struct ph_source_env *env;
+    int64_t retention_ms;
+    struct ph_sqlite db;
+    char boot_id[40];
+};
+
+/* Empty when the system does not say: then the bound on a lease's length tells boots apart. */
+static void read_boot_id(char out[40])
+{
+    out[0] = '\0';
+    PH_CLEANUP(ph_cleanup_stdio) FILE *f = fopen(BOOT_ID_FILE, "re");
+    if (f && fgets(out, 40, f)) {
+        out[strcspn(out, "\n")] = '\0';
+    }
+}
+
+static int connected(struct lease *l, struct ph_error *err)
+{
+    if (l->db.conn && !ph_sqlite_moved(&l->db)) {
+        return 0;
+    }
+    ph_sqlite_close(&l->db);
+    int rc = ph_sqlite_open(&l->db, l->env->uri, PH_SQLITE_WRITE, err);
+    if (rc == 0) {
+        l->db.busy_ms = BUSY_MS;
+    }
+    return rc;
+}
+
+/* One statement that may give a number: how many rows it changed. */
+static int ask(struct lease *l, const char *sql, const struct ph_sqlite_param *params, size_t count,
+               int64_t *ret, struct ph_error *err)
+{
+    int rc = connected(l, err);
+    if (rc < 0) {
+        return rc;
+    }
+    PH_CLEANUP(ph_cleanup_sqlite_stmt) sqlite3_stmt *stmt = NULL;
+    rc = ph_sqlite_query(&l->db, sql, params, count, &stmt, err);
+    bool found = rc == 1;
+    while (rc == 1) {
+        *ret = sqlite3_column_int64(stmt, 0);
+        rc = ph_sqlite_step(&l->db, stmt, err);
+    }
+    if (rc == 0) {
+        return found || sqlite3_changes(l->db.conn) > 0;
+    }
+    if (!l->db.busy) {
+        (void)sqlite3_finalize(stmt);
+        stmt = NULL;
+        ph_sqlite_close(&l->db);
+    }
+    return rc;
+}
+
+int ph_sqlite_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
+                         struct ph_error *err)
+{
+    const struct ph_sqlite_source_config *c = config;
+    struct lease *l = ph_mem_zero(1, sizeof *l);
+    if (!l) {
+        return ph_fail(err, PH_E_NOMEM, "no memory for a lease");
+    }
+    l->env = env;
+    l->retention_ms = c->retention_ms;
+    read_boot_id(l->boot_id);
+    *ret_ctx = l;
+    return 0;
+}
+
+int ph_sqlite_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
+                          struct ph_error *err)
+{
+    struct lease *l = ctx;
+    const struct ph_sqlite_param params[] = {
+        ph_sqlite_text(l->env->pipeline),
+        ph_sqlite_i64(l->env->shard),
+        ph_sqlite_text(owner),
+        ph_sqlite_text(l->boot_id),
+        ph_sqlite_i64(ph_clock_mono_us()),
+        ph_sqlite_i64(lease_ms),
+        ph_sqlite_i64(LEASE_MAX_US),
+        ph_sqlite_i64(ph_clock_wall_us() / 1000),
+    };
+    return ask(l, ph_sql_sqlite_q_lease_claim, params, sizeof params / sizeof params[0], ret_epoch,
+               err);
+}
+
+int ph_sqlite_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
+                          const char *last_error, struct ph_error *err)
+{
+    struct lease *l = ctx;
+    const struct ph_sqlite_param params[] = {
+        ph_sqlite_text(l->env->pipeline),
+        ph_sqlite_i64(l->env->shard),
+        ph_sqlite_text(owner),
+        ph_sqlite_i64(epoch),
+        ph_sqlite_text(l->boot_id),
+        ph_sqlite_i64(ph_clock_mono_us()),
+        ph_sqlite_i64(lease_ms),
+        ph_sqlite_i64(ph_clock_wall_us() / 1000),
+        ph_sqlite_text(last_error),
+    };
+    int rc =
+        ask(l, ph_sql_sqlite_q_lease_renew, params, sizeof params / sizeof params[0], NULL, err);
+    if (rc == 0) {
+        return ph_fail(err, PH_E_FENCED, "the lease of pipeline %s belongs to another instance now",
+                       l->env->pipeline);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+int ph_sqlite_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)
+{
+    struct lease *l = ctx;
+    const struct ph_sqlite_param params[] = {ph_sqlite_text(l->env->pipeline),
+                                             ph_sqlite_i64(l->env->shard), ph_sqlite_text(owner),
+                                             ph_sqlite_i64(epoch)};
+    int rc = ask(l, ph_sql_sqlite_q_lease_release, params, 4, NULL, err);
+    return rc < 0 ? rc : 0;
+}
+
+int ph_sqlite_maintain(void *ctx, struct ph_error *err)
+{
+    struct lease *l = ctx;
+    int64_t cleared = 0;
+    const struct ph_sqlite_param params[] = {ph_sqlite_i64(l->retention_ms)};
+    int rc = ask(l, ph_sql_sqlite_q_retention, params, 1, NULL, err);
+    return rc < 0 ? rc : ph_sqlite_clear(&l->db, l->retention_ms, CLEAR_MS, &cleared, err);
+}
+
+void ph_sqlite_lease_close(void *ctx)
+{
+    struct lease *l = ctx;
+    if (l) {
+        ph_sqlite_close(&l->db);
+        ph_mem_free(l);
+    }
+}
