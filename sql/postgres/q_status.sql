@@ -13,7 +13,9 @@ SELECT coalesce(c.pipeline, l.pipeline) AS pipeline, coalesce(c.shard, l.shard) 
        pg_catalog.to_char(nullif(l.expires_at, '-infinity') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS expires_at,
        l.last_error,
        pg_catalog.to_char(l.last_error_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS last_error_at,
-       pg_catalog.to_char(c.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at
+       pg_catalog.to_char(c.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at,
+       CASE WHEN lag.events > 0 THEN greatest(0, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()
+                                                 - greatest(c.updated_at, lag.oldest)))::numeric(20, 3) END AS still_seconds
   FROM posthorn.checkpoint c
   FULL JOIN posthorn.lease l ON l.pipeline = c.pipeline AND l.shard = c.shard
   LEFT JOIN LATERAL (

@@ -60,6 +60,11 @@ GRANT SELECT ON posthorn.meta, posthorn.outbox, posthorn.tick, posthorn.pending,
 GRANT SELECT ON SEQUENCE posthorn.tick_tick_seq TO posthorn_relay;
 GRANT SELECT, INSERT, UPDATE ON posthorn.checkpoint, posthorn.lease, posthorn.parked
    TO posthorn_relay;
+GRANT SELECT, INSERT ON posthorn.audit TO posthorn_relay;
 GRANT EXECUTE ON FUNCTION posthorn.make_tick(bigint), posthorn.maintain(interval),
-                          posthorn.set_retention(interval), posthorn.identity(), posthorn.timeline()
+                          posthorn.maintain_plan(interval), posthorn.fit_retention(),
+                          posthorn.identity(), posthorn.timeline()
    TO posthorn_relay;
+
+-- forget() and erase() stay with posthorn_owner; grant them to whoever answers for the log's content:
+--   GRANT EXECUTE ON FUNCTION posthorn.erase(text, text, text, text) TO my_privacy_login;

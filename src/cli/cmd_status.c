@@ -3,9 +3,13 @@
  * Place: a row of ph_commands over the outbox driver's status.
  * Promise: reads only, and stays cheap however many settled events the log holds.
  */
+#include <stdlib.h>
+
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/database.h"
+
+#define STALLED_AFTER_MS ((int64_t)60 * 60 * 1000)
 
 /* --- JSON --------------------------------------------------------------------------------------
  */
@@ -26,7 +30,8 @@ static void put_text(struct ph_buf *out, const char *name, const char *value)
     }
 }
 
-static void put_json_row(struct ph_buf *out, const struct ph_outbox_status *row, bool first)
+static void put_json_row(struct ph_buf *out, const struct ph_outbox_status *row, bool first,
+                         bool stalled)
 {
     ph_buf_puts(out, first ? "{" : ",{");
     put_text(out, "name", row->pipeline);
@@ -46,6 +51,7 @@ static void put_json_row(struct ph_buf *out, const struct ph_outbox_status *row,
     put_text(out, "lastError", row->last_error);
     put_text(out, "lastErrorAt", row->last_error_at);
     put_text(out, "updatedAt", row->updated_at);
+    put_raw(out, "stalledSeconds", stalled ? row->still_seconds : NULL);
     ph_buf_putc(out, '}');
 }
 
@@ -83,7 +89,7 @@ static void put_position(struct ph_buf *out, const struct ph_outbox_status *row)
                   row->lag_events, strcmp(row->lag_events, "1") == 0 ? "" : "s", row->lag_seconds);
 }
 
-static void put_person_row(struct ph_buf *out, const struct ph_outbox_status *row)
+static void put_person_row(struct ph_buf *out, const struct ph_outbox_status *row, bool stalled)
 {
     ph_buf_puts(out, row->pipeline);
     if (strcmp(row->shard, "0") != 0) {
@@ -91,6 +97,10 @@ static void put_person_row(struct ph_buf *out, const struct ph_outbox_status *ro
     }
     ph_buf_putc(out, '\n');
     put_position(out, row);
+    if (stalled) {
+        ph_buf_printf(out, "  %-12sfor %s s: it has events to deliver and does not move\n",
+                      "STALLED", row->still_seconds);
+    }
     put_owner(out, row);
     if (row->last_error) {
         ph_buf_printf(out, "  %-12s%s (%s)\n", "last error", row->last_error,
@@ -107,16 +117,24 @@ static void put_person_row(struct ph_buf *out, const struct ph_outbox_status *ro
 struct answer {
     struct ph_buf out;
     bool json;
+    int64_t stalled_ms;
     size_t rows;
 };
+
+static bool is_stalled(const struct answer *answer, const struct ph_outbox_status *row)
+{
+    return row->still_seconds &&
+           strtod(row->still_seconds, NULL) * 1000 >= (double)answer->stalled_ms;
+}
 
 static int put_row(void *arg, const struct ph_outbox_status *row)
 {
     struct answer *answer = arg;
+    bool stalled = is_stalled(answer, row);
     if (answer->json) {
-        put_json_row(&answer->out, row, answer->rows == 0);
+        put_json_row(&answer->out, row, answer->rows == 0, stalled);
     } else {
-        put_person_row(&answer->out, row);
+        put_person_row(&answer->out, row, stalled);
     }
     answer->rows++;
     return 0;
@@ -136,7 +154,16 @@ static int read_status(const char *uri, struct answer *answer, struct ph_error *
 static int status_run(const struct ph_cli *cli)
 {
     struct ph_error err = {0};
-    struct answer answer = {.json = ph_cli_get(cli, "json") != NULL};
+    struct answer answer = {.json = ph_cli_get(cli, "json") != NULL,
+                            .stalled_ms = STALLED_AFTER_MS};
+    const char *after = ph_cli_get(cli, "stalled-after");
+    if (after && !ph_str_duration_ms(ph_str_from(after), &answer.stalled_ms)) {
+        (void)fprintf(stderr,
+                      "posthorn: status: --stalled-after %s: write it as 1h, 30m or 10s (see "
+                      "posthorn help status)\n",
+                      after);
+        return PH_EXIT_USAGE;
+    }
     ph_buf_init(&answer.out, PH_CLI_PAGE_MAX * 64);
     ph_buf_puts(&answer.out, answer.json ? "{\"pipelines\":[" : "");
     int rc = read_status(cli->operands[0], &answer, &err);
@@ -152,21 +179,25 @@ static int status_run(const struct ph_cli *cli)
 
 static const struct ph_cli_option status_options[] = {
     {"json", NULL, "Writes one JSON object instead of text.", false},
+    {"stalled-after", "D", "Names pipelines that stand still for longer than this (1h).", false},
     PH_CLI_OPTION_END,
 };
 
 const struct ph_command ph_cmd_status = {
     .name = "status",
     .summary = "Shows how far each pipeline is.",
-    .usage = "status DB-URI [--json]",
+    .usage = "status DB-URI [--json] [--stalled-after D]",
     .operands = {"DB-URI"},
     .operands_needed = 1,
     .options = status_options,
-    .details = "The lag is exact up to 100,000 events, and beyond that an estimate, marked ~.\n"
-               "--json gives "
-               "{\"pipelines\":[{\"name\",\"shard\",\"position\",\"lagEvents\",\"lagEstimated\",\n"
-               "\"lagSeconds\",\"owner\",\"epoch\",\"expiresAt\",\"lastError\",\"lastErrorAt\","
-               "\"updatedAt\"}]};\n"
-               "null is what is not known, and the owner once its lease has run out.",
+    .details =
+        "The lag is exact up to 100,000 events, and beyond that an estimate, marked ~.\n"
+        "--json gives "
+        "{\"pipelines\":[{\"name\",\"shard\",\"position\",\"lagEvents\",\"lagEstimated\",\n"
+        "\"lagSeconds\",\"owner\",\"epoch\",\"expiresAt\",\"lastError\",\"lastErrorAt\","
+        "\"updatedAt\",\"stalledSeconds\"}]};\n"
+        "null is what is not known, and the owner once its lease has run out. A pipeline that has\n"
+        "events to deliver and has not settled one for longer than --stalled-after is named\n"
+        "STALLED; else stalledSeconds is null.",
     .run = status_run,
 };

@@ -9,6 +9,9 @@ extern const struct ph_command ph_cmd_publish;
 extern const struct ph_command ph_cmd_run;
 extern const struct ph_command ph_cmd_status;
 extern const struct ph_command ph_cmd_verify;
+extern const struct ph_command ph_cmd_cleanup;
+extern const struct ph_command ph_cmd_forget;
+extern const struct ph_command ph_cmd_erase;
 extern const struct ph_command ph_cmd_help;
 
 #endif

@@ -1,22 +1,14 @@
 /*
  * PostgreSQL as people's commands see it: the connection and the list of what the driver can do.
  * Place: below the commands, above db/postgres; the queries are sql/postgres/q_*.sql.
- * Promise: a database without Posthorn's schema is named as such before any statement can fail in a
- * stranger way; nothing is held between two calls but what begin began.
+ * Promise: a database without Posthorn's schema, or with another version of it, is named as such
+ * before any statement can fail in a stranger way; nothing is held between two calls but what begin
+ * began.
  */
 #include "outbox/postgres.h"
 
+#include "db/pg_schema.h"
 #include "sql_postgres.h"
-
-int ph__pg_outbox_has_schema(struct ph_pg *pg, struct ph_error *err)
-{
-    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    int rc = ph_pg_query(pg, ph_sql_postgres_q_migrate_schema, 0, NULL, &res, err);
-    if (rc < 0) {
-        return rc;
-    }
-    return PQntuples(res) > 0 ? 1 : 0;
-}
 
 int ph__pg_outbox_read(struct ph_pg *pg, const char *sql, int count, const char *const *params,
                        PGresult **ret, struct ph_error *err)
@@ -43,15 +35,33 @@ static void outbox_close(void *ctx)
     }
 }
 
-static int need_schema(struct ph_pg *pg, struct ph_error *err)
+static int check_version(struct ph_pg *pg, struct ph_error *err)
 {
-    int found = ph__pg_outbox_has_schema(pg, err);
-    if (found == 0) {
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_query(pg, ph_sql_postgres_q_migrate_version, 0, NULL, &res, err);
+    int64_t version = rc == 0 && PQntuples(res) == 1 ? ph_pg_i64(res, 0, 0) : 0;
+    if (rc < 0 || version == PH_PG_SCHEMA_VERSION) {
+        return rc;
+    }
+    return ph_fail(
+        err, PH_E_CONFIG, "the schema posthorn has version %lld, this program needs version %d: %s",
+        (long long)version, PH_PG_SCHEMA_VERSION,
+        version < PH_PG_SCHEMA_VERSION ? "migrate it with posthorn init" : "use a newer posthorn");
+}
+
+static int check_schema(struct ph_pg *pg, struct ph_error *err)
+{
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_query(pg, ph_sql_postgres_q_schema, 0, NULL, &res, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (PQntuples(res) == 0) {
         return ph_fail(err, PH_E_CONFIG,
                        "database \"%s\" has no schema posthorn; install it with posthorn init",
                        PQdb(pg->conn));
     }
-    return found < 0 ? found : 0;
+    return *PQgetvalue(res, 0, 0) == 't' ? check_version(pg, err) : 0;
 }
 
 static int outbox_open(const char *uri, const char *what, void **ret_ctx, struct ph_error *err)
@@ -65,7 +75,7 @@ static int outbox_open(const char *uri, const char *what, void **ret_ctx, struct
         ph_mem_free(o); /* its connection is valid after success only */
         return rc;
     }
-    rc = need_schema(&o->pg, err);
+    rc = check_schema(&o->pg, err);
     if (rc < 0) {
         outbox_close(o);
         return rc;
@@ -88,4 +98,7 @@ const struct ph_outbox_driver ph_outbox_postgres = {
     .verify_page = ph__pg_outbox_verify_page,
     .verify_oldest = ph__pg_outbox_verify_oldest,
     .verify_lookup = ph__pg_outbox_verify_lookup,
+    .cleanup = ph__pg_outbox_cleanup,
+    .forget = ph__pg_outbox_forget,
+    .erase = ph__pg_outbox_erase,
 };

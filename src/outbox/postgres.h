@@ -12,8 +12,6 @@ struct ph_pg_outbox {
     PGresult *checkpoint; /* and its texts, which bound what is settled */
 };
 
-/* 1 when the database has a schema named posthorn, 0 when not. */
-int ph__pg_outbox_has_schema(struct ph_pg *pg, struct ph_error *err) PH_MUST_CHECK;
 /* One query in a read-only transaction of its own, without JIT, whose compiling costs more than our
  * queries do. As ph_pg_query. */
 int ph__pg_outbox_read(struct ph_pg *pg, const char *sql, int count, const char *const *params,
@@ -37,5 +35,13 @@ int ph__pg_outbox_verify_page(void *ctx, int64_t *last,
 int ph__pg_outbox_verify_oldest(void *ctx, int64_t *ret, struct ph_error *err) PH_MUST_CHECK;
 int ph__pg_outbox_verify_lookup(void *ctx, const struct ph_outbox_question *questions, size_t count,
                                 enum ph_origin *out, struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_cleanup(void *ctx, int64_t retention_ms, bool dry_run,
+                          int (*each)(void *arg, const struct ph_outbox_part *part), void *arg,
+                          struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_forget(void *ctx, const char *pipeline, bool discard_parked,
+                         const struct ph_outbox_act *act, struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_erase(void *ctx, const char *aggregate_type, const char *aggregate_id,
+                        const struct ph_outbox_act *act, int64_t *ret,
+                        struct ph_error *err) PH_MUST_CHECK;
 
 #endif

@@ -18,6 +18,7 @@ struct migration {
 /* One row per file, rising. */
 static const struct migration migrations[] = {
     {1, ph_sql_postgres_m0001_init},
+    {2, ph_sql_postgres_m0002_retention},
 };
 
 #define MIGRATION_COUNT (sizeof migrations / sizeof migrations[0])
@@ -26,6 +27,7 @@ struct init {
     struct ph_pg pg;
     int64_t version; /* found in the database; 0 = none */
     bool dry_run, roles;
+    bool migrated;
     struct ph_buf *said; /* what was done, for people; or the SQL */
 };
 
@@ -56,11 +58,18 @@ static int check_server(struct ph_pg *pg, struct ph_error *err)
     return 0;
 }
 
+static int has_schema(struct ph_pg *pg, struct ph_error *err)
+{
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_query(pg, ph_sql_postgres_q_migrate_schema, 0, NULL, &res, err);
+    return rc < 0 ? rc : PQntuples(res) > 0;
+}
+
 /* Reads the version under the lock, so that a second init waits here and then finds the work done.
  */
 static int read_version(struct init *init, struct ph_error *err)
 {
-    int found = ph__pg_outbox_has_schema(&init->pg, err);
+    int found = has_schema(&init->pg, err);
     if (found <= 0) {
         init->version = 0;
         return found;
@@ -101,6 +110,10 @@ static int apply_one(struct init *init, const struct migration *m, struct ph_err
 {
     if (init->dry_run) {
         ph_buf_printf(init->said, "-- version %d\n%s", m->version, m->sql);
+        if (m->version > 1) {
+            ph_buf_printf(init->said, "UPDATE posthorn.meta SET schema_version = %d;\n",
+                          m->version);
+        }
         return 0;
     }
     int rc = ph_pg_script(&init->pg, m->sql, NULL, err);
@@ -126,6 +139,7 @@ static int apply_migrations(struct init *init, struct ph_error *err)
         }
         init->version = migrations[i].version;
     }
+    init->migrated = was > 0 && was < init->version;
     const char *mark = init->dry_run ? "-- " : "";
     if (init->dry_run && was < init->version) {
         return 0;
@@ -142,16 +156,29 @@ static int apply_migrations(struct init *init, struct ph_error *err)
     return 0;
 }
 
+/* 1 when there are roles to grant to: asked for, or already in use when a migration added something
+ * that they need. */
+static int wants_roles(struct init *init, struct ph_error *err)
+{
+    if (init->roles || !init->migrated) {
+        return init->roles;
+    }
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_query(&init->pg, ph_sql_postgres_q_migrate_roles, 0, NULL, &res, err);
+    return rc < 0 ? rc : PQntuples(res) > 0;
+}
+
 static int apply_roles(struct init *init, struct ph_error *err)
 {
-    if (!init->roles) {
-        return 0;
+    int rc = wants_roles(init, err);
+    if (rc <= 0) {
+        return rc;
     }
     if (init->dry_run) {
         ph_buf_printf(init->said, "-- roles\n%s", ph_sql_postgres_roles);
         return 0;
     }
-    int rc = ph_pg_script(&init->pg, ph_sql_postgres_roles, NULL, err);
+    rc = ph_pg_script(&init->pg, ph_sql_postgres_roles, NULL, err);
     if (rc < 0) {
         (void)ph_fail_prefix(err, "cannot make the roles");
         return rc;

@@ -22,6 +22,7 @@ enum {
     LAST_ERROR,
     LAST_ERROR_AT,
     UPDATED_AT,
+    STILL_SECONDS,
 };
 
 static bool is_true(const PGresult *res, int row, int column)
@@ -48,6 +49,7 @@ static struct ph_outbox_status status_of(const PGresult *res, int row)
         .last_error = ph_pg_value(res, row, LAST_ERROR),
         .last_error_at = ph_pg_value(res, row, LAST_ERROR_AT),
         .updated_at = ph_pg_value(res, row, UPDATED_AT),
+        .still_seconds = ph_pg_value(res, row, STILL_SECONDS),
     };
 }
 

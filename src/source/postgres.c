@@ -62,6 +62,12 @@ static int refuse_identity(const PGresult *res, struct ph_error *err)
                        "newer posthorn",
                        (long long)ph_pg_i64(res, 0, ID_SCHEMA), PH_PG_SCHEMA_VERSION);
     }
+    if (ph_pg_i64(res, 0, ID_SCHEMA) < PH_PG_SCHEMA_VERSION) {
+        return ph_fail(err, PH_E_CONFIG,
+                       "the schema posthorn has version %lld, this program needs version %d: "
+                       "migrate it with posthorn init DB-URI",
+                       (long long)ph_pg_i64(res, 0, ID_SCHEMA), PH_PG_SCHEMA_VERSION);
+    }
     if (ph_pg_i64(res, 0, ID_SERVER_VERSION) < 140000) {
         return ph_fail(err, PH_E_CONFIG, "PostgreSQL %lld is too old: 14 or newer is needed",
                        (long long)ph_pg_i64(res, 0, ID_SERVER_VERSION) / 10000);

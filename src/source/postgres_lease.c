@@ -72,10 +72,11 @@ int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *r
                       struct ph_error *err)
 {
     struct lease *l = ctx;
-    char ms[24];
+    char ms[24], retention_ms[24];
     (void)snprintf(ms, sizeof ms, "%lld", (long long)lease_ms);
-    const char *const params[] = {l->env->pipeline, l->shard, owner, ms};
-    return ask(l, ph_sql_postgres_q_lease_claim, 4, params, ret_epoch, err);
+    (void)snprintf(retention_ms, sizeof retention_ms, "%lld", (long long)l->retention_ms);
+    const char *const params[] = {l->env->pipeline, l->shard, owner, ms, retention_ms};
+    return ask(l, ph_sql_postgres_q_lease_claim, 5, params, ret_epoch, err);
 }
 
 int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,

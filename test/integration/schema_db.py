@@ -20,11 +20,17 @@ BETWEEN = """
 EARLIEST = "3:3:"
 
 
-def install(database):
-    """As `posthorn init` does: the file is one transaction, and holds no BEGIN of its own."""
+MIGRATIONS = sorted(SQL.glob("0*.sql"))
+VERSION = len(MIGRATIONS)
+
+
+def install(database, version=VERSION):
+    """As `posthorn init` does: all files are one transaction, and hold no BEGIN of their own."""
     with database.connect() as conn, conn.transaction():
         conn.execute("SET LOCAL search_path = pg_catalog")
-        conn.execute((SQL / "0001_init.sql").read_text())
+        for path in MIGRATIONS[:version]:
+            conn.execute(path.read_text())
+        conn.execute("UPDATE posthorn.meta SET schema_version = %s", [version])
     return database
 
 

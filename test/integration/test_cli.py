@@ -13,10 +13,10 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from command import answer, posthorn, start, tool
-from schema_db import SQL, install, one
+from schema_db import SQL, VERSION, install, one
 from servers import until
 
-COMMANDS = ["init", "publish", "run", "status", "verify", "help"]
+COMMANDS = ["init", "publish", "run", "status", "verify", "cleanup", "forget", "erase", "help"]
 NOWHERE = "postgresql://127.0.0.1:1/nothing"
 
 
@@ -107,10 +107,10 @@ def test_a_wrong_connection_string():
 # init
 
 def test_init_twice(empty):
-    assert posthorn("init", empty.dsn()).stdout == "installed schema posthorn version 1\n"
+    assert posthorn("init", empty.dsn()).stdout == f"installed schema posthorn version {VERSION}\n"
     with empty.connect() as c:
         before = one(c, "SELECT oid FROM pg_class WHERE oid = 'posthorn.outbox'::regclass")
-        assert posthorn("init", empty.dsn()).stdout == "already at version 1\n"
+        assert posthorn("init", empty.dsn()).stdout == f"already at version {VERSION}\n"
         assert one(c, "SELECT oid FROM pg_class WHERE oid = 'posthorn.outbox'::regclass") == before
 
 
@@ -119,17 +119,17 @@ def test_init_dry_run_changes_nothing_and_is_what_would_run(empty):
     with empty.connect() as c:
         assert one(c, "SELECT count(*) FROM pg_namespace WHERE nspname = 'posthorn'") == 0
         c.execute(sql)
-        assert one(c, "SELECT schema_version FROM posthorn.meta") == 1
-    assert posthorn("init", empty.dsn()).stdout == "already at version 1\n"
+        assert one(c, "SELECT schema_version FROM posthorn.meta") == VERSION
+    assert posthorn("init", empty.dsn()).stdout == f"already at version {VERSION}\n"
     again = posthorn("init", empty.dsn(), "--dry-run").stdout
-    assert "-- already at version 1" in again and "CREATE" not in again
+    assert f"-- already at version {VERSION}" in again and "CREATE" not in again
 
 
 def test_two_inits_at_once(empty):
     both = [start("init", empty.dsn()) for _ in range(4)]
     said = sorted(p.communicate(timeout=60)[0] for p in both)
     assert [p.returncode for p in both] == [0] * 4
-    assert said == ["already at version 1\n"] * 3 + ["installed schema posthorn version 1\n"]
+    assert said == [f"already at version {VERSION}\n"] * 3 + [f"installed schema posthorn version {VERSION}\n"]
 
 
 def test_init_roles(empty):
@@ -222,7 +222,7 @@ def test_status_shows_lag_owner_and_error(db):
     assert list(pipelines) == ["all", "new", "part"]
     every = pipelines["all"]
     assert set(every) == {"name", "shard", "position", "lagEvents", "lagEstimated", "lagSeconds", "owner", "epoch",
-                          "expiresAt", "lastError", "lastErrorAt", "updatedAt"}
+                          "expiresAt", "lastError", "lastErrorAt", "updatedAt", "stalledSeconds"}
     assert (every["shard"], every["position"], every["lagEvents"], every["lagEstimated"]) == (0, "1-0", 3, False)
     assert 100 <= every["lagSeconds"] < 200
     assert (every["owner"], every["epoch"], every["lastError"]) == ("host-1", 7, 'broker "x" is away')

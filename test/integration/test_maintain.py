@@ -323,12 +323,23 @@ def test_without_the_isolation_check_a_row_is_lost(db, c):
 # -- the ring's width -----------------------------------------------------------------------------
 
 
+def wish(conn, retention, pipeline="p"):
+    conn.execute("INSERT INTO posthorn.lease (pipeline, owner, epoch, expires_at, retention) VALUES (%s, 'me', 1, '-infinity', %s)"
+                 " ON CONFLICT (pipeline, shard) DO UPDATE SET retention = excluded.retention", [pipeline, retention])
+    return one(conn, "SELECT posthorn.fit_retention()")
+
+
+def in_force(conn):
+    """The retention in days and the ring's width in seconds."""
+    return one(conn, "SELECT date_part('epoch', retention) / 86400, ring_width_seconds FROM posthorn.meta")
+
+
 def test_retention_sets_the_width(db, c):
     for retention, answer, width in (("7 days", "unchanged", 86400), ("80 days", "changed", 864000),
                                      ("80 days", "unchanged", 864000), ("1 hour", "changed", 86400)):
-        assert one(c, "SELECT posthorn.set_retention(%s)", retention) == answer
+        assert wish(c, retention) == answer
         assert one(c, "SELECT ring_width_seconds FROM posthorn.outbox_status") == width
-    c.execute("SELECT posthorn.set_retention('800 days')")
+    wish(c, "800 days")
     c.execute("SELECT posthorn.publish('order', 'x', 'x', '{}')")
     tick(c)
     for table in ("outbox", "tick"):
@@ -336,10 +347,45 @@ def test_retention_sets_the_width(db, c):
     with db.connect() as writer:
         writer.execute("BEGIN")
         writer.execute("SELECT posthorn.publish('order', 'y', 'x', '{}')")
-        assert one(c, "SELECT posthorn.set_retention('80 days')") == "busy"  # the next round will do
-        assert one(c, "SELECT ring_width_seconds FROM posthorn.outbox_status") == 8640000
+        assert wish(c, "80 days") == "busy"  # the next round will do
+        assert in_force(c) == (80, 8640000)  # the retention holds already
         writer.execute("COMMIT")
-    assert one(c, "SELECT posthorn.set_retention('80 days')") == "changed"
+    assert one(c, "SELECT posthorn.fit_retention()") == "changed"
+    assert in_force(c) == (80, 864000)
+
+
+def test_the_longest_wish_is_in_force_whoever_comes_last(c):
+    assert wish(c, "30 days", "long") == "changed"
+    assert wish(c, "1 day", "short") == "unchanged"
+    assert wish(c, None, "none") == "unchanged"
+    assert in_force(c) == (30, 324000)
+    c.execute("DELETE FROM posthorn.lease WHERE pipeline = 'long'")
+    assert one(c, "SELECT posthorn.fit_retention()") == "changed"
+    assert in_force(c) == (1, 86400)
+    c.execute("DELETE FROM posthorn.lease")
+    assert one(c, "SELECT posthorn.fit_retention()") == "unchanged"  # without a pipeline the last one stays
+    assert in_force(c) == (1, 86400)
+
+
+def test_maintain_keeps_the_retention_in_force(c):
+    bucket = buckets_but_now(c)[0]
+    c.execute(PUT, [bucket, "x"])
+    tick(c)
+    c.execute("UPDATE posthorn.tick SET made_at = made_at - interval '2 days'")
+    assert maintain(c, None)["outbox", bucket] == ("kept", "the retention")
+    wish(c, "1 day")
+    assert maintain(c, None)["outbox", bucket] == ("cleared", "settled")
+
+
+def test_names_a_pipeline_that_stands_still(c):
+    bucket = buckets_but_now(c)[0]
+    tick1, _ = tick(c)
+    c.execute(PUT, [bucket, "x"])
+    tick(c)
+    checkpoint(c, tick1)
+    assert maintain(c)["outbox", bucket] == ("kept", "pipeline p, shard 0")
+    c.execute("UPDATE posthorn.checkpoint SET updated_at = '2026-01-02 03:04:05+00'")
+    assert maintain(c)["outbox", bucket] == ("kept", "pipeline p, shard 0, which has stood still since 2026-01-02 03:04:05 UTC")
 
 
 # -- under load -----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The schema of sql/postgres: what may be written and read, by whom, and what its views say.
 
-Each test gets a database of its own with 0001_init.sql in it, on PostgreSQL 15 and on 18.
+Each test gets a database of its own with the schema in it, on PostgreSQL 15 and on 18.
 """
 
 import threading
@@ -9,7 +9,7 @@ import uuid
 import pytest
 from psycopg import errors
 
-from schema_db import EARLIEST, SQL, install, make_tick, one, waits_for_lock
+from schema_db import EARLIEST, MIGRATIONS, SQL, VERSION, install, make_tick, one, waits_for_lock
 
 PUBLISH = "SELECT posthorn.publish('order', %s, 'created', '{}')"
 
@@ -36,7 +36,7 @@ def test_installs_in_one_transaction(db):
                 "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass",
                 [f"posthorn.{table}"]).fetchall()
             assert {p[0] for p in parts} == {f"posthorn.{table}_{n}" for n in range(10)}
-        assert one(c, "SELECT schema_version, ring_width_seconds FROM posthorn.meta") == (1, 86400)
+        assert one(c, "SELECT schema_version, ring_width_seconds FROM posthorn.meta") == (VERSION, 86400)
         assert one(c, "SELECT cache_size FROM pg_sequences WHERE sequencename = 'tick_tick_seq'") == 1
         assert one(c, "SELECT cache_size FROM pg_sequences WHERE sequencename = 'outbox_position_seq'") == 1
         with pytest.raises(errors.UniqueViolation):
@@ -49,7 +49,7 @@ def test_identity_names_this_database(db):
         row = dict(zip([d.name for d in got.description], got.fetchone()))
         assert row["system_identifier"] == row["installed_system_identifier"]
         assert row["database_oid"] == row["installed_database_oid"]
-        assert (row["timeline"], row["in_recovery"], row["schema_version"]) == (1, False, 1)
+        assert (row["timeline"], row["in_recovery"], row["schema_version"]) == (1, False, VERSION)
         assert (row["future_rows"], row["server_encoding"]) == (0, "UTF8")
         assert one(c, "SELECT posthorn.timeline()") == 1
 
@@ -111,8 +111,9 @@ MAY = {
         "SELECT * FROM posthorn.pending", "SELECT * FROM posthorn.outbox_status",
         "SELECT pg_current_snapshot(), (SELECT last_value FROM posthorn.tick_tick_seq)",
         "SELECT * FROM posthorn.make_tick(0)", "SELECT * FROM posthorn.maintain()",
-        "SELECT posthorn.set_retention('30 days')", "SELECT * FROM posthorn.identity()",
-        "SELECT posthorn.timeline()",
+        "SELECT posthorn.fit_retention()", "SELECT * FROM posthorn.identity()",
+        "SELECT posthorn.timeline()", "SELECT * FROM posthorn.maintain_plan()",
+        "INSERT INTO posthorn.audit (who, act) VALUES ('me', 'test')", "SELECT * FROM posthorn.audit",
         CHECKPOINT + " ON CONFLICT (pipeline, shard) DO UPDATE SET tick = 1 RETURNING 1",
         "INSERT INTO posthorn.lease (pipeline, epoch, expires_at, owner) VALUES ('p', 1, now(), 'me')"
         " ON CONFLICT (pipeline, shard) DO UPDATE SET epoch = 2 RETURNING epoch",
@@ -134,7 +135,7 @@ MAY_NOT = {
         "SELECT * FROM posthorn.parked", "SELECT * FROM posthorn.meta", "SELECT * FROM posthorn.pending",
         "SELECT nextval('posthorn.outbox_position_seq')", "SELECT nextval('posthorn.tick_tick_seq')",
         "SELECT * FROM posthorn.make_tick(0)", "SELECT * FROM posthorn.maintain()",
-        "SELECT posthorn.set_retention('30 days')", "SELECT * FROM posthorn.identity()",
+        "SELECT posthorn.fit_retention()", "SELECT * FROM posthorn.identity()",
         "CREATE TABLE posthorn.mine ()",
     ],
     "posthorn_relay": [
@@ -145,6 +146,8 @@ MAY_NOT = {
         "UPDATE posthorn.tick SET snapshot = '3:3:'", "DELETE FROM posthorn.tick",
         "DELETE FROM posthorn.checkpoint", "DELETE FROM posthorn.lease", "DELETE FROM posthorn.parked",
         "UPDATE posthorn.meta SET schema_version = 2", "SELECT nextval('posthorn.tick_tick_seq')",
+        "SELECT posthorn.forget('p', 'me')", "SELECT posthorn.erase('order', '1', 'me')",
+        "UPDATE posthorn.audit SET who = 'him'", "DELETE FROM posthorn.audit",
         "SELECT posthorn.set_ring_width(1)", "SELECT posthorn.bucket_held_by('outbox', 1, now())",
         "CREATE TABLE posthorn.mine ()",
     ],
@@ -240,8 +243,8 @@ def test_installs_without_a_superuser(each_database):
         c.execute(f"GRANT CREATE ON DATABASE {each_database.name} TO {installer}")
         try:
             c.execute(f"SET ROLE {installer}")
-            for name in ("0001_init.sql", "roles.sql"):
-                c.execute((SQL / name).read_text())
+            for path in (*MIGRATIONS, SQL / "roles.sql"):
+                c.execute(path.read_text())
             c.execute("RESET ROLE")
             c.execute("SET ROLE posthorn_relay")
             assert one(c, "SELECT tick FROM posthorn.make_tick(0)") == 1

@@ -1,6 +1,6 @@
 """Ticks: when one may be made, what it sees, and that a standby makes none.
 
-Each test gets a database of its own with 0001_init.sql in it, on PostgreSQL 15 and on 18.
+Each test gets a database of its own with the schema in it, on PostgreSQL 15 and on 18.
 """
 
 import threading
