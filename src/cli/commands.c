@@ -5,7 +5,8 @@
  */
 #include "cli/commands.h"
 
-/* clang-format off: one a line, so that each is an edit of its own */
+/* One a line, so that each is an edit of its own. */
+/* clang-format off */
 const struct ph_command *const ph_commands[] = {
     &ph_cmd_init,
     &ph_cmd_publish,
