@@ -218,8 +218,8 @@ CREATE TRIGGER audit_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON posthorn.
 
 -- 4. Forget a pipeline --------------------------------------------------------------------------
 
--- The lease rows are locked first: an instance that comes meanwhile waits, and then begins anew with
--- an epoch above the old ones, which the audit keeps.
+-- Leases are locked first, for the moment that this takes: an instance that comes meanwhile waits, and
+-- then begins anew with an epoch above the old ones, which the audit keeps.
 CREATE FUNCTION posthorn.forget(pipeline text, who text, reason text DEFAULT NULL,
                                 discard_parked boolean DEFAULT false) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -233,7 +233,7 @@ BEGIN
         RAISE invalid_transaction_state USING
             MESSAGE = 'posthorn.forget: the transaction must be READ COMMITTED';
     END IF;
-    PERFORM FROM posthorn.lease l WHERE l.pipeline = forget.pipeline ORDER BY l.shard FOR UPDATE;
+    LOCK TABLE posthorn.lease IN SHARE ROW EXCLUSIVE MODE;
     SELECT l.owner, l.expires_at INTO held FROM posthorn.lease l
      WHERE l.pipeline = forget.pipeline AND l.expires_at > clock_timestamp() ORDER BY l.shard LIMIT 1;
     IF FOUND THEN
