@@ -15,7 +15,7 @@ RUN=("${BUILD[@]}" postgresql python3-psycopg sqlite3)
 TEST=("${RUN[@]}" pgbouncer python3-pytest python3-pytest-timeout python3-confluent-kafka pmccabe
       clang-format java=default-jre-headless mvn=maven)
 CI=("${TEST[@]}" gcc clang clang-tidy libclang-rt-14-dev llvm git setarch=util-linux
-    debhelper scdoc lintian debootstrap systemd-analyze=systemd bash zsh fish)
+    debhelper scdoc groff=groff-base lintian debootstrap systemd-analyze=systemd bash zsh fish)
 
 die() {
     printf 'tools/deps.sh: %s\n' "$1" >&2

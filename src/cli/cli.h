@@ -76,6 +76,8 @@ int ph_cli_need(const struct ph_cli *cli, const char *name, struct ph_error *err
 
 /* The page of `posthorn help COMMAND`; without a command, of posthorn. */
 void ph_cli_help(const struct ph_command *command, struct ph_buf *out);
+/* posthorn(1), in scdoc's language. */
+void ph_cli_man(struct ph_buf *out);
 /* Versions of posthorn and of all client libraries, one a line. */
 void ph_cli_versions(struct ph_buf *out);
 /* The same in one line: "posthorn 0.1.0, libpq 15.20, librdkafka 2.0.2". */

@@ -5,7 +5,19 @@
  */
 #include "cli/commands.h"
 
+/* One a line, so that each is an edit of its own. */
+/* clang-format off */
 const struct ph_command *const ph_commands[] = {
-    &ph_cmd_init,    &ph_cmd_publish, &ph_cmd_run,   &ph_cmd_status, &ph_cmd_verify,
-    &ph_cmd_cleanup, &ph_cmd_forget,  &ph_cmd_erase, &ph_cmd_help,   NULL,
+    &ph_cmd_init,
+    &ph_cmd_publish,
+    &ph_cmd_run,
+    &ph_cmd_status,
+    &ph_cmd_verify,
+    &ph_cmd_cleanup,
+    &ph_cmd_forget,
+    &ph_cmd_erase,
+    &ph_cmd_completion,
+    &ph_cmd_help,
+    NULL,
 };
+/* clang-format on */

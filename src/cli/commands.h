@@ -12,6 +12,7 @@ extern const struct ph_command ph_cmd_verify;
 extern const struct ph_command ph_cmd_cleanup;
 extern const struct ph_command ph_cmd_forget;
 extern const struct ph_command ph_cmd_erase;
+extern const struct ph_command ph_cmd_completion;
 extern const struct ph_command ph_cmd_help;
 
 #endif

@@ -512,7 +512,7 @@ static int source_skip(void *ctx, const struct ph_checkpoint *cp, struct ph_posi
 
 const struct ph_source_driver ph_source_postgres = {
     .name = "postgresql",
-    .summary = "the outbox table of PostgreSQL 14 to 18, read between ticks",
+    .summary = "the outbox table of PostgreSQL 14 to 18, read between ticks: postgresql://...",
     .options = ph_pg_source_options,
     .config_size = sizeof(struct ph_pg_source_config),
     .open = source_open,
