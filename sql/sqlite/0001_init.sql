@@ -13,14 +13,15 @@ CREATE TABLE posthorn_meta (
     schema_version INTEGER NOT NULL,
     log_id         TEXT    NOT NULL,
     installed_at   INTEGER NOT NULL,
-    retention_ms   INTEGER NOT NULL CHECK (retention_ms >= 0)
+    retention_ms   INTEGER NOT NULL CHECK (retention_ms >= 0), -- in force: the longest of all leases
+    epoch_floor    INTEGER NOT NULL -- a lease made anew begins above those that were forgotten
 );
 
-INSERT INTO posthorn_meta (singleton, schema_version, log_id, installed_at, retention_ms)
+INSERT INTO posthorn_meta (singleton, schema_version, log_id, installed_at, retention_ms, epoch_floor)
 VALUES (1, 1,
         printf('%08x-%04x-4%03x-%04x-%012x', random() & 4294967295, random() & 65535,
                random() & 4095, 32768 | (random() & 16383), random() & 281474976710655),
-        CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER), 604800000);
+        CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER), 604800000, 0);
 
 -- 2. The log ------------------------------------------------------------------------------------
 
@@ -92,6 +93,7 @@ CREATE TABLE posthorn_lease (
     boot_id         TEXT    NOT NULL,
     expires_boot_us INTEGER NOT NULL,
     expires_at      INTEGER,
+    retention_ms    INTEGER NOT NULL, -- how long this pipeline wants settled events kept
     last_error_at   INTEGER,
     last_error      TEXT,
     PRIMARY KEY (pipeline, shard)
@@ -132,3 +134,12 @@ CREATE TABLE posthorn_audit (
     reason TEXT,
     detail TEXT
 );
+
+CREATE TRIGGER posthorn_audit_no_update BEFORE UPDATE ON posthorn_audit
+BEGIN
+    SELECT RAISE(ABORT, 'posthorn_audit: rows are only added');
+END;
+CREATE TRIGGER posthorn_audit_no_delete BEFORE DELETE ON posthorn_audit
+BEGIN
+    SELECT RAISE(ABORT, 'posthorn_audit: rows are only added');
+END;

@@ -1,2 +1,3 @@
--- What posthorn cleanup takes where it is told nothing else.
-UPDATE posthorn_meta SET retention_ms = ?1 WHERE retention_ms <> ?1
+-- Puts the longest wish of all pipelines in force.
+UPDATE posthorn_meta SET retention_ms = (SELECT max(retention_ms) FROM posthorn_lease)
+ WHERE retention_ms <> (SELECT max(retention_ms) FROM posthorn_lease)

@@ -56,20 +56,20 @@ static int fail(struct ph_sqlite *db, struct ph_error *err)
     int extended = sqlite3_extended_errcode(db->conn);
     db->busy = (extended & 0xff) == SQLITE_BUSY;
     if ((extended & 0xff) == SQLITE_NOTADB) {
-        return ph_fail(err, PH_E_CONFIG, "%s is no SQLite database", db->path);
+        return ph_fail(err, PH_E_CONFIG, "%s is no SQLite database", db->name);
     }
     if (db->busy) {
         return ph_fail(err, PH_E_UNAVAILABLE,
-                       "%s is locked by another program for longer than %lld ms", db->path,
+                       "%s is locked by another program for longer than %lld ms", db->name,
                        (long long)db->busy_ms);
     }
     if ((extended & 0xff) == SQLITE_CANTOPEN || extended == SQLITE_READONLY_DIRECTORY) {
         return ph_fail(err, PH_E_CONFIG,
                        "cannot open %s: SQLite must be able to write its folder too, for the files "
                        "-wal and -shm beside it",
-                       db->path);
+                       db->name);
     }
-    return ph_fail(err, code_of(extended), "%s: %s", db->path, sqlite3_errmsg(db->conn));
+    return ph_fail(err, code_of(extended), "%s: %s", db->name, sqlite3_errmsg(db->conn));
 }
 
 /* --- opening -----------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ static int set_up(struct ph_sqlite *db, enum ph_sqlite_mode mode, struct ph_erro
     (void)sqlite3_extended_result_codes(db->conn, 1);
     (void)sqlite3_busy_handler(db->conn, wait_busy, db);
     if (sqlite3_db_readonly(db->conn, "main") == 1) {
-        return ph_fail(err, PH_E_CONFIG, "%s may not be written by this user", db->path);
+        return ph_fail(err, PH_E_CONFIG, "%s may not be written by this user", db->name);
     }
     int rc = ph_sqlite_script(db, "PRAGMA synchronous = normal; PRAGMA trusted_schema = off", err);
     if (rc == 0) {
@@ -175,7 +175,8 @@ int ph_sqlite_open(struct ph_sqlite *db, const char *uri, enum ph_sqlite_mode mo
     if (!db->path) {
         return ph_fail(err, PH_E_NOMEM, "no memory for a database");
     }
-    rc = check_file(db->path, mode, err);
+    db->name = db->path + strlen(db->path) - path.len;
+    rc = check_file(db->name, mode, err);
     if (rc == 0) {
         int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
                     (mode == PH_SQLITE_CREATE ? SQLITE_OPEN_CREATE : 0);
@@ -218,7 +219,7 @@ static int check_pragma(struct ph_sqlite *db, const char *sql, const char *wante
         return rc;
     }
     if (rc == 0 || !is_text(stmt, 0, wanted)) {
-        return ph_fail(err, PH_E_CONFIG, "%s %s", db->path, refusal);
+        return ph_fail(err, PH_E_CONFIG, "%s %s", db->name, refusal);
     }
     return 0;
 }
@@ -233,14 +234,14 @@ static int check_version(struct ph_sqlite *db, char log_id[PH_SQLITE_LOG_ID_LEN 
     }
     if (rc == 0) {
         return ph_fail(err, PH_E_CONFIG, "posthorn_meta in %s is empty: it is not Posthorn's",
-                       db->path);
+                       db->name);
     }
     int64_t version = sqlite3_column_int64(stmt, 0);
     if (version != PH_SQLITE_SCHEMA_VERSION) {
         return ph_fail(err, PH_E_CONFIG,
                        "Posthorn's schema in %s has version %lld, this program knows version %d: "
                        "use a newer posthorn, or posthorn init",
-                       db->path, (long long)version, PH_SQLITE_SCHEMA_VERSION);
+                       db->name, (long long)version, PH_SQLITE_SCHEMA_VERSION);
     }
     (void)snprintf(log_id, PH_SQLITE_LOG_ID_LEN + 1, "%s",
                    (const char *)sqlite3_column_text(stmt, 1));
@@ -267,6 +268,15 @@ int ph_sqlite_check(struct ph_sqlite *db, char log_id[PH_SQLITE_LOG_ID_LEN + 1],
                           "has texts in UTF-16, and Posthorn needs UTF-8", err);
     }
     return rc;
+}
+
+void ph_sqlite_boot_id(char out[PH_SQLITE_BOOT_ID_SIZE])
+{
+    out[0] = '\0';
+    PH_CLEANUP(ph_cleanup_stdio) FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (f && fgets(out, PH_SQLITE_BOOT_ID_SIZE, f)) {
+        out[strcspn(out, "\n")] = '\0';
+    }
 }
 
 /* --- statements --------------------------------------------------------------------------------
@@ -405,7 +415,7 @@ static int sync_files(struct ph_sqlite *db, struct ph_error *err)
     sqlite3_file *wal = file_of(db, SQLITE_FCNTL_JOURNAL_POINTER);
     sqlite3_file *main_file = file_of(db, SQLITE_FCNTL_FILE_POINTER);
     if (!wal || !main_file) {
-        return ph_fail(err, PH_E_IO, "%s: SQLite shows no WAL file", db->path);
+        return ph_fail(err, PH_E_IO, "%s: SQLite shows no WAL file", db->name);
     }
     uint32_t salts[2] = {0, 0};
     int rc = wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL);
@@ -420,7 +430,7 @@ static int sync_files(struct ph_sqlite *db, struct ph_error *err)
     db->synced = rc == SQLITE_OK;
     return db->synced
                ? 0
-               : ph_fail(err, PH_E_IO, "%s cannot be synced: %s", db->path, sqlite3_errstr(rc));
+               : ph_fail(err, PH_E_IO, "%s cannot be synced: %s", db->name, sqlite3_errstr(rc));
 }
 
 /* The names of the files must last too; whoever made them may run with synchronous=off. */

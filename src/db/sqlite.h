@@ -19,6 +19,7 @@
 #define PH_SQLITE_SCHEMA_VERSION 1
 
 #define PH_SQLITE_LOG_ID_LEN     36
+#define PH_SQLITE_BOOT_ID_SIZE   40
 
 enum ph_sqlite_mode {
     PH_SQLITE_READ,  /* no statement of it may write, but the file must be writable: WAL needs it */
@@ -29,6 +30,7 @@ enum ph_sqlite_mode {
 struct ph_sqlite {
     sqlite3 *conn;
     char *path;
+    const char *name;    /* the path as it was given, for messages */
     int64_t busy_ms;     /* how long a statement waits for another's lock */
     int64_t deadline_us; /* internal: the end of that wait */
     bool busy;           /* the last failure was that another's lock stayed for busy_ms */
@@ -71,6 +73,9 @@ void ph_sqlite_close(struct ph_sqlite *db);
  * knows. log_id gets the identity of the log. */
 int ph_sqlite_check(struct ph_sqlite *db, char log_id[PH_SQLITE_LOG_ID_LEN + 1],
                     struct ph_error *err) PH_MUST_CHECK;
+
+/* Names the machine's present boot; empty when the system does not say. */
+void ph_sqlite_boot_id(char out[PH_SQLITE_BOOT_ID_SIZE]);
 
 /* Statements without parameters and rows, separated by ';'. */
 int ph_sqlite_script(struct ph_sqlite *db, const char *sql, struct ph_error *err) PH_MUST_CHECK;

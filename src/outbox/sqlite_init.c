@@ -49,7 +49,7 @@ static int read_version(struct ph_sqlite *db, int64_t *ret, struct ph_error *err
         return ph_fail(err, PH_E_CONFIG,
                        "%s has a table posthorn_meta without a version: it is not Posthorn's; "
                        "rename or drop it",
-                       db->path);
+                       db->name);
     }
     if (*ret > PH_SQLITE_SCHEMA_VERSION) {
         return ph_fail(err, PH_E_CONFIG,
@@ -76,7 +76,7 @@ static void say(const struct ph_sqlite *db, int64_t was, int64_t is, struct ph_b
         ph_buf_printf(said, "already at version %lld\n", (long long)was);
     } else if (was == 0) {
         ph_buf_printf(said, "installed Posthorn's tables, version %lld, in %s\n", (long long)is,
-                      db->path);
+                      db->name);
     } else {
         ph_buf_printf(said, "migrated Posthorn's tables from version %lld to %lld\n",
                       (long long)was, (long long)is);
@@ -119,7 +119,7 @@ static int turn_wal_on(struct ph_sqlite *db, struct ph_error *err)
         return ph_fail(err, PH_E_CONFIG,
                        "%s cannot have a WAL (journal_mode stays %.*s): it must be a file on a "
                        "local disk",
-                       db->path, PH_STR_ARG(mode));
+                       db->name, PH_STR_ARG(mode));
     }
     return 0;
 }

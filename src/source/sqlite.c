@@ -129,7 +129,7 @@ static int check_behind(struct ph_sqlite_source *s, int64_t position, struct ph_
                        "pipeline %s has read up to position %lld, but the log in %s ends at %lld: "
                        "its rows and sqlite_sequence were replaced, and new events would be "
                        "taken for settled ones; posthorn forget lets the pipeline begin anew",
-                       s->env->pipeline, (long long)position, s->read.path, (long long)last);
+                       s->env->pipeline, (long long)position, s->read.name, (long long)last);
     }
     return rc;
 }
@@ -206,7 +206,7 @@ static int source_seek(void *ctx, const struct ph_checkpoint *cp, struct ph_erro
     struct ph_sqlite_source *s = ctx;
     if (!ph_str_is(cp->snapshot, s->log_id)) {
         return ph_fail(err, PH_E_DIVERGED, "checkpoint %lld-%lld is of another log than %s",
-                       (long long)cp->at.tick, (long long)cp->at.position, s->read.path);
+                       (long long)cp->at.tick, (long long)cp->at.position, s->read.name);
     }
     ph_sqlite_read_seek(s, cp->at.position);
     return 0;

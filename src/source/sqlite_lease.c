@@ -5,9 +5,6 @@
  * machine sleeps; a lease of an earlier boot has no owner; the epoch only grows. A connection that
  * fails is dropped and made anew at the next call, so the keeper just calls again.
  */
-#include <assert.h>
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "db/sqlite_clear.h"
 #include "source/sqlite.h"
@@ -16,24 +13,13 @@
 #define BUSY_MS      1500       /* of a call: a lease of 5 s is renewed three times in its life */
 #define LEASE_MAX_US 3600000000 /* longer than the option lease may be */
 #define CLEAR_MS     1000       /* of a round: the lease must be renewed */
-#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
 
 struct lease {
     const struct ph_source_env *env;
     int64_t retention_ms;
     struct ph_sqlite db;
-    char boot_id[40];
+    char boot_id[PH_SQLITE_BOOT_ID_SIZE];
 };
-
-/* Empty when the system does not say: then the bound on a lease's length tells boots apart. */
-static void read_boot_id(char out[40])
-{
-    out[0] = '\0';
-    PH_CLEANUP(ph_cleanup_stdio) FILE *f = fopen(BOOT_ID_FILE, "re");
-    if (f && fgets(out, 40, f)) {
-        out[strcspn(out, "\n")] = '\0';
-    }
-}
 
 static int connected(struct lease *l, struct ph_error *err)
 {
@@ -84,7 +70,7 @@ int ph_sqlite_lease_open(const struct ph_source_env *env, const void *config, vo
     }
     l->env = env;
     l->retention_ms = c->retention_ms;
-    read_boot_id(l->boot_id);
+    ph_sqlite_boot_id(l->boot_id);
     *ret_ctx = l;
     return 0;
 }
@@ -102,6 +88,7 @@ int ph_sqlite_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_
         ph_sqlite_i64(lease_ms),
         ph_sqlite_i64(LEASE_MAX_US),
         ph_sqlite_i64(ph_clock_wall_us() / 1000),
+        ph_sqlite_i64(l->retention_ms),
     };
     return ask(l, ph_sql_sqlite_q_lease_claim, params, sizeof params / sizeof params[0], ret_epoch,
                err);
@@ -141,13 +128,16 @@ int ph_sqlite_lease_release(void *ctx, const char *owner, int64_t epoch, struct 
     return rc < 0 ? rc : 0;
 }
 
+/* The retention in force is the longest that a pipeline asks for. */
 int ph_sqlite_maintain(void *ctx, struct ph_error *err)
 {
     struct lease *l = ctx;
-    int64_t cleared = 0;
-    const struct ph_sqlite_param params[] = {ph_sqlite_i64(l->retention_ms)};
-    int rc = ask(l, ph_sql_sqlite_q_retention, params, 1, NULL, err);
-    return rc < 0 ? rc : ph_sqlite_clear(&l->db, l->retention_ms, CLEAR_MS, &cleared, err);
+    int64_t retention_ms = 0, cleared = 0;
+    int rc = ask(l, ph_sql_sqlite_q_retention, NULL, 0, NULL, err);
+    if (rc >= 0) {
+        rc = ask(l, ph_sql_sqlite_q_retention_now, NULL, 0, &retention_ms, err);
+    }
+    return rc < 0 ? rc : ph_sqlite_clear(&l->db, retention_ms, CLEAR_MS, &cleared, err);
 }
 
 void ph_sqlite_lease_close(void *ctx)

@@ -36,7 +36,7 @@ static int ask(struct ph_sqlite *db, sqlite3_stmt *stmt, int64_t *ret, struct ph
         (void)sqlite3_reset(stmt);
         return 0;
     }
-    return rc < 0 ? rc : ph_fail(err, PH_E_SOFTWARE, "%s gave no answer", db->path);
+    return rc < 0 ? rc : ph_fail(err, PH_E_SOFTWARE, "%s gave no answer", db->name);
 }
 
 int ph_sqlite_read_last(struct ph_sqlite_source *s, int64_t *ret, struct ph_error *err)
@@ -79,7 +79,7 @@ static int look(struct ph_sqlite_source *s, struct ph_error *err)
     s->read.busy = false;
     if (ph_sqlite_moved(&s->read)) {
         return ph_fail(err, PH_E_UNAVAILABLE, "another file was put in the place of %s",
-                       s->read.path);
+                       s->read.name);
     }
     int64_t version = 0, newest = 0;
     int rc = ask(&s->read, s->version, &version, err);

@@ -1,0 +1,1 @@
+DELETE FROM posthorn_checkpoint WHERE pipeline = ?1

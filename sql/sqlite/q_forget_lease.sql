@@ -1,0 +1,1 @@
+DELETE FROM posthorn_lease WHERE pipeline = ?1

@@ -1,0 +1,1 @@
+DELETE FROM posthorn_parked WHERE pipeline = ?1

@@ -1,0 +1,1 @@
+SELECT retention_ms FROM posthorn_meta
