@@ -1,0 +1,140 @@
+"""The Debian package, from `make deb` to purge: installed in a clean root, the unit's command relays an event there."""
+
+import contextlib
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import uuid
+
+import pytest
+
+from conftest import missing
+from proc import ROOT, ServerMissing
+from root import CleanRoot
+
+STATE = "/var/lib/posthorn"
+CONFIG = "/etc/posthorn/posthorn.yaml"
+
+
+@pytest.fixture(scope="session")
+def debs():
+    """NAME -> the .deb that make deb built."""
+    for tool in ("dpkg-buildpackage", "dh", "scdoc"):
+        if shutil.which(tool) is None:
+            missing(f"no {tool}: run tools/deps.sh ci")
+    built = subprocess.run(["make", "deb"], cwd=ROOT, text=True, capture_output=True, timeout=600)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert f"the packages are in {ROOT / 'build-deb'}:" in built.stdout
+    names = re.findall(r"^  (\S+\.deb)$", built.stdout, re.M)
+    return {name.split("_")[0]: ROOT / "build-deb" / name for name in names}
+
+
+@pytest.fixture(scope="module")
+def root(debs):
+    """A clean root with the package installed."""
+    try:
+        made = CleanRoot()
+    except ServerMissing as why:
+        missing(why)
+    made.before = made.paths()
+    made.users = made.text("/etc/passwd"), made.text("/etc/group")
+    made.said = made.install(debs["posthorn"])
+    yield made
+    made.close()
+
+
+class Unit:
+    """The installed unit."""
+
+    def __init__(self, root):
+        self.text = root.text("/lib/systemd/system/posthorn.service")
+
+    def value(self, key):
+        return re.search(rf"^{key}=(.*)$", self.text, re.M)[1]
+
+    def command(self, key):
+        return shlex.split(self.value(key))
+
+
+@pytest.mark.timeout(900)
+def test_lintian_finds_no_error(debs):
+    """But that the maintainer's address is none: whoever publishes packages sets DEBEMAIL."""
+    if shutil.which("lintian") is None:
+        missing("no lintian: run tools/deps.sh ci")
+    changes = next((ROOT / "build-deb").glob("*.changes"))
+    done = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", "--suppress-tags",
+                           "bogus-mail-host,bogus-mail-host-in-debian-changelog", changes],
+                          text=True, capture_output=True, timeout=170)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(900)
+def test_the_package_declares_what_it_needs(root, debs):
+    """Installing took every library from Depends alone: the clean root had none of them."""
+    assert root.run("/usr/bin/posthorn", "--version").startswith("posthorn ")
+    needs = subprocess.run(["dpkg-deb", "-f", debs["posthorn"], "Depends"], text=True, capture_output=True).stdout
+    for library in ("libpq5", "librdkafka1", "libsqlite3-0", "libc6"):
+        assert re.search(rf"\b{library} \(>= ", needs), needs
+
+
+def test_the_package_has_its_files(root):
+    for path in ("/usr/bin/posthorn", CONFIG, "/lib/systemd/system/posthorn.service", "/usr/share/man/man1/posthorn.1.gz",
+                 "/usr/share/bash-completion/completions/posthorn", "/usr/share/zsh/vendor-completions/_posthorn",
+                 "/usr/share/fish/vendor_completions.d/posthorn.fish", "/usr/lib/sysusers.d/posthorn.conf"):
+        root.run("dpkg", "-S", path)
+    assert "etc/posthorn/posthorn.yaml" in root.run("dpkg-query", "-W", "-f", "${Conffiles}", "posthorn")
+
+
+def test_the_service_has_a_user_who_reads_the_configuration(root):
+    unit = Unit(root)
+    assert re.search(rf"^{unit.value('User')}:", root.text("/etc/passwd"), re.M)
+    assert root.run("stat", "-c", "%U:%G %a", CONFIG) == "root:posthorn 640\n"
+    root.run("cat", CONFIG, user=unit.value("User"))
+
+
+def test_the_service_waits_for_a_pipeline(root):
+    """Enabled, and its condition keeps it from starting while the configuration names none."""
+    assert "etc/systemd/system/multi-user.target.wants/posthorn.service" in root.paths()
+    root.run(*Unit(root).command("ExecCondition"), status=1)
+
+
+def state_folder(root):
+    """What systemd does for StateDirectory= before it starts the service."""
+    root.run("install", "-d", "-o", "posthorn", "-g", "posthorn", "-m", Unit(root).value("StateDirectoryMode"), STATE)
+
+
+def publish(root):
+    """Installs the log, and puts an event in as an application does; its id."""
+    root.run("posthorn", "init", f"sqlite:{STATE}/shop.db", user="posthorn")
+    event = str(uuid.uuid4())
+    with contextlib.closing(sqlite3.connect(root.path / STATE.lstrip("/") / "shop.db")) as shop, shop:
+        shop.execute("INSERT INTO posthorn_outbox (event_id, aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES (?, 'order', '42', 'OrderPlaced', ?)", (event, '{"amountCents":1999}'))
+    return event
+
+
+def test_an_event_is_relayed(root):
+    state_folder(root)
+    event = publish(root)
+    root.run("posthorn", "run", "--from", f"sqlite:{STATE}/shop.db", "--to", f"file:{STATE}/orders.ndjson", "--once",
+             user="posthorn")
+    assert event in root.text(f"{STATE}/orders.ndjson")
+
+
+def test_purging_keeps_events(root):
+    """The package goes, the only copy of events does not, and neither does the user who owns it."""
+    said = root.purge("posthorn")
+    assert f"{STATE} holds files and is kept" in said
+    assert (root.path / STATE.lstrip("/") / "shop.db").exists() and "posthorn:" in root.text("/etc/passwd")
+    left = {path for path in root.paths() - root.before if not f"/{path}".startswith(STATE)}
+    assert left == set()
+
+
+def test_purging_leaves_nothing_behind(root, debs):
+    root.run("find", STATE, "-type", "f", "-delete")
+    root.install(debs["posthorn"])
+    root.purge("posthorn")
+    assert root.paths() - root.before == set() and root.before - root.paths() == set()
+    assert (root.text("/etc/passwd"), root.text("/etc/group")) == root.users
