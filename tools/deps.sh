@@ -48,8 +48,8 @@ as_root() {
     fi
 }
 
-# Debian's postgresql package makes and starts a cluster of its own unless told not to. The tests and
-# the demo start their own servers in temporary folders.
+# Debian's postgresql package makes and starts a cluster of its own unless told not to. The tests start
+# their own servers in temporary folders.
 no_cluster_of_its_own() {
     local conf=/etc/postgresql-common/createcluster.conf
     [[ " $packages " == *" postgresql "* ]] || return 0

@@ -1,113 +1,73 @@
 /*
- * posthorn run: one pipeline in the foreground until it is told to stop.
- * Place: a row of ph_commands; settings in, core's pipeline out, nothing in between but signals
- * and the two log lines at start and end.
- * Promise: the first SIGTERM or SIGINT drains, the second ends the program at once.
+ * posthorn run: pipelines in the foreground until told to stop; one from --from and --to, or those
+ * of a configuration file.
+ * Place: a row of ph_commands; words and file in, the supervisor does the rest.
+ * Promise: every mistake of words, file and environment is told at once, before anything is opened.
  */
-#include <signal.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
-#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/pipeline_options.h"
+#include "cli/supervisor.h"
 
-static struct ph_stop *stop_of_handler;
-static volatile sig_atomic_t signals_seen;
-
-static void on_signal(int signo)
+static int load(void *arg, struct ph_config *ret, struct ph_buf *problems)
 {
-    if (signals_seen) {
-        _exit(128 + signo);
-    }
-    signals_seen = 1;
-    ph_stop_request(stop_of_handler);
+    return ph_config_load(arg, ret, problems);
 }
 
-static int install_signals(struct ph_stop *stop, struct ph_error *err)
+/* --config, or both of --from and --to. */
+static int check_words(const struct ph_config_args *args, struct ph_error *err)
 {
-    stop_of_handler = stop;
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    (void)sigemptyset(&action.sa_mask);
-    /* While one is handled the other waits, so that two at once cannot both be the first. */
-    (void)sigaddset(&action.sa_mask, SIGTERM);
-    (void)sigaddset(&action.sa_mask, SIGINT);
-    if (sigaction(SIGTERM, &action, NULL) != 0 || sigaction(SIGINT, &action, NULL) != 0) {
-        return ph_fail(err, PH_E_SOFTWARE, "cannot install the signal handlers");
+    if (args->path && (args->from || args->to || args->name)) {
+        return ph_fail(err, PH_E_USAGE, "--%s does not go with --config",
+                       args->from ? "from"
+                       : args->to ? "to"
+                                  : "name");
+    }
+    if (!args->path && (!args->from || !args->to)) {
+        return ph_fail(err, PH_E_USAGE,
+                       "--%s is missing (or --config FILE instead of --from and --to)",
+                       args->from ? "to" : "from");
     }
     return 0;
 }
 
-static void log_start(const struct ph_pipeline_config *config)
+static int supervise(struct ph_config_args *args, struct ph_error *err)
 {
-    struct ph_buf versions, from, to;
-    ph_buf_init(&versions, 512);
-    ph_buf_init(&from, 4096);
-    ph_buf_init(&to, 4096);
-    ph_cli_versions_line(&versions);
-    ph_uri_redact(config->from, &from);
-    ph_uri_redact(config->to, &to);
-    ph_log(PH_LOG_INFO, config->name, "starting: %s; from %s to %s%s", ph_buf_text(&versions),
-           ph_buf_text(&from), ph_buf_text(&to), config->once ? ", once" : "");
-    ph_buf_free(&versions);
-    ph_buf_free(&from);
-    ph_buf_free(&to);
-}
-
-static void log_end(const struct ph_pipeline_config *config, const struct ph_pipeline *pipeline,
-                    int rc, const struct ph_error *err)
-{
-    const struct ph_pipeline_metrics *m = ph_pipeline_metrics(pipeline);
-    const char *why = signals_seen ? "stopped" : "drained";
-    if (rc < 0) {
-        ph_log(PH_LOG_ERROR, config->name, "%s", err->text);
-        why = "ended with an error";
-    }
-    ph_log(PH_LOG_INFO, config->name,
-           "%s: %lld events sent in %lld batches, %lld checkpoints stored", why,
-           (long long)m->events_sent, (long long)m->batches, (long long)m->checkpoints);
-}
-
-static int run_pipeline(const struct ph_pipeline_config *config, struct ph_stop *stop,
-                        struct ph_error *err)
-{
-    struct ph_pipeline *pipeline = NULL;
-    log_start(config);
-    int rc = ph_pipeline_new(config, stop, &pipeline, err);
-    if (rc < 0) {
-        ph_log(PH_LOG_ERROR, config->name, "%s", err->text);
-        return rc;
-    }
-    rc = ph_pipeline_run(pipeline, err);
-    log_end(config, pipeline, rc, err);
-    ph_pipeline_free(pipeline);
+    const struct ph_supervisor_config config = {
+        .load = load, .load_arg = args, .keep = args->path && !args->once};
+    struct ph_buf problems;
+    ph_buf_init(&problems, PH_CLI_PAGE_MAX);
+    int rc = ph_supervisor_run(&config, &problems, err);
+    ph_cli_complain(ph_buf_text(&problems));
+    ph_cli_complain(err->text);
+    ph_buf_free(&problems);
     return rc;
 }
 
 static int run_run(const struct ph_cli *cli)
 {
-    struct ph_settings settings = {0};
-    struct ph_stop stop;
+    const char *assignments[PH_CLI_VALUES_MAX];
     struct ph_error err = {0};
-    int status = ph_cli_settings(cli, &settings);
-    if (status == PH_EXIT_OK && ph_stop_init(&stop, &err) < 0) {
-        status = ph_cli_fail(&err);
-    } else if (status == PH_EXIT_OK) {
-        int rc = install_signals(&stop, &err);
-        if (rc < 0) {
-            status = ph_cli_fail(&err);
-        } else {
-            status = ph_code_exit(run_pipeline(&settings.pipeline, &stop, &err));
-        }
-        (void)signal(SIGTERM, SIG_IGN); /* the work is done and stop is about to go */
-        (void)signal(SIGINT, SIG_IGN);
-        ph_stop_free(&stop);
+    struct ph_config_args args = {
+        .path = ph_cli_get(cli, "config"),
+        .from = ph_cli_get(cli, "from"),
+        .to = ph_cli_get(cli, "to"),
+        .name = ph_cli_get(cli, "name"),
+        .assignments = assignments,
+        .assignment_count = ph_cli_all(cli, "set", assignments, PH_CLI_VALUES_MAX),
+        .environ = environ,
+        .once = ph_cli_get(cli, "once") != NULL,
+    };
+    if (check_words(&args, &err) < 0) {
+        (void)fprintf(stderr, "posthorn: run: %s (see posthorn help run)\n", err.text);
+        return PH_EXIT_USAGE;
     }
-    ph_settings_free(&settings);
-    return status;
+    return ph_code_exit(supervise(&args, &err));
 }
 
 static const struct ph_cli_option run_options[] = {
+    {"config", "FILE", "The configuration with all pipelines (posthorn.yaml).", false},
     PH_CLI_PIPELINE_OPTIONS,
     {"once", NULL, "Delivers what is in the log now and exits.", false},
     PH_CLI_OPTION_END,
@@ -115,12 +75,16 @@ static const struct ph_cli_option run_options[] = {
 
 const struct ph_command ph_cmd_run = {
     .name = "run",
-    .summary = "Delivers the events of a database to a sink.",
-    .usage = "run --from DB-URI --to SINK-URI [--name N] [--set KEY=VALUE]... [--once]",
+    .summary = "Delivers the events of databases to sinks.",
+    .usage = "run --config FILE [--set PIPELINE.KEY=VALUE]... [--once]\n"
+             "run --from DB-URI --to SINK-URI [--name N] [--set KEY=VALUE]... [--once]",
     .options = run_options,
     .details =
         "Runs in the foreground. SIGTERM or SIGINT: stops reading, finishes what is in flight\n"
-        "within drain_timeout, stores the checkpoint and exits 0; a second one exits at once.",
+        "within drain_timeout, stores the checkpoints and exits 0; a second one exits at once.\n"
+        "With --config each pipeline has a thread of its own, and one that ends with an error is\n"
+        "started again with backoff while the others go on. SIGHUP reads the file again: changed\n"
+        "pipelines restart, the others do not notice; a file with a mistake changes nothing.",
     .more_help = ph_cli_pipeline_help,
     .run = run_run,
 };

@@ -10,10 +10,12 @@
 
 #define PH_CONFIG_PIPELINES_MAX 256
 
-/* Owns its settings, which are not moved while it lives. */
+/* Owns its settings, which are not moved while it lives; one that is NULL was taken by somebody,
+ * who frees it with ph_settings_free and ph_mem_free. */
 struct ph_config {
     struct ph_settings *pipelines[PH_CONFIG_PIPELINES_MAX];
     size_t count;
+    bool disabled; /* OUTBOX_ENABLED=false: nothing is to be started */
 };
 
 struct ph_config_args {

@@ -1,10 +1,12 @@
 /*
- * From the words of the command line (later also of a configuration file) to one pipeline's
- * configuration: names, drivers, and every option through the tables of core, driver and route.
+ * From the words of the command line, or the values of file, environment and --set, to one
+ * pipeline's configuration: names, drivers, and every option through the tables of core, driver,
+ * route and match.
  */
 #ifndef PH_CONFIG_SETTINGS_H
 #define PH_CONFIG_SETTINGS_H
 
+#include "config/values.h"
 #include "core/pipeline.h"
 
 #define PH_PIPELINE_NAME_MAX     63
@@ -12,8 +14,13 @@
 
 /* What a person said; nothing is owned. */
 struct ph_settings_args {
-    const char *from, *to, *name;   /* name NULL = "default" */
-    const char *const *assignments; /* "key=value", as given with --set */
+    const char *from, *to, *name; /* name NULL = "default"; from, to NULL = they are in a layer */
+    /* Each layer wins over those before it; in a layer a pipeline's own values win over those for
+     * all pipelines. */
+    const struct ph_values *const *layers;
+    size_t layer_count;
+    const char *where;              /* of the layers, for what is missing: the file's name */
+    const char *const *assignments; /* "key=value", as given with --set; they win */
     size_t assignment_count;
     bool once;
 };
@@ -22,8 +29,10 @@ struct ph_settings_args {
 struct ph_settings {
     struct ph_pipeline_config pipeline;
     struct ph_route_config route;
+    struct ph_match_config match;
     void *source_config, *sink_config; /* of the drivers' config_size */
     char *from, *to, *name;
+    struct ph_values given; /* what was set, secrets read, with its origins; the last one holds */
 };
 
 /* Reads all of args. Every mistake becomes one line in problems; the answer is then PH_E_CONFIG.
