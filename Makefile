@@ -7,8 +7,8 @@ PYTEST := $(PYTHON) -m pytest
 build: ## build into build/ (installs what is missing from the distribution's packages)
 	tools/build.sh
 
-run: ## a demo: a throw-away PostgreSQL, orders, the relay, and the proof that nothing is missing
-	tools/run_demo.sh
+run: ## a demo on SQLite: a shop with orders, the relay, and the proof that nothing is missing
+	tools/run.sh
 
 test: ## all tests, on real servers that it starts and stops
 	tools/test.sh

@@ -8,6 +8,7 @@
 /* One a line, so that each is an edit of its own. */
 /* clang-format off */
 const struct ph_command *const ph_commands[] = {
+    &ph_cmd_demo,
     &ph_cmd_init,
     &ph_cmd_publish,
     &ph_cmd_run,

@@ -53,11 +53,11 @@ class Posthorn:
     def __exit__(self, *exc):
         self.close()
 
-    def run(self, *args, input=None, timeout=60, env=None, check=False):
+    def run(self, *args, input=None, timeout=60, env=None, check=False, cwd=None):
         """Runs one command: a CompletedProcess with text. check=True wants status 0."""
         streams = dict(stdin=subprocess.DEVNULL) if input is None else dict(input=input)
         done = subprocess.run([str(self.binary), *map(str, args)], text=True, capture_output=True,
-                              timeout=timeout, env=self.env | (env or {}), **streams)
+                              timeout=timeout, env=self.env | (env or {}), cwd=cwd, **streams)
         check_sanitizer(done.stderr)
         if check:
             assert done.returncode == 0, f"{args}: status {done.returncode}\n{done.stdout}{done.stderr}"
