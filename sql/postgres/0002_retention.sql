@@ -1,6 +1,7 @@
 -- Version 2: one retention for the log, an audit table, forgetting a pipeline, erasing an aggregate,
 -- and what maintain() would do. `posthorn init` runs this file behind 0001, in the same transaction
--- when both are new. No lock on the outbox or on ticks; meta and lease are locked for a moment.
+-- when both are new. Writers and readers of the log wait for nothing here; meta and lease are locked
+-- for a moment.
 
 -- 1. Retention: one value per log ---------------------------------------------------------------
 
@@ -317,6 +318,10 @@ END $$;
 COMMENT ON FUNCTION posthorn.erase IS
     'Replaces payload and headers of all committed events of one aggregate, in the log and in parked; '
     'rows, ids and order stay';
+
+COMMENT ON TABLE posthorn.outbox IS
+    'One row an event, inserted in the application''s own transaction; updated by erase() alone. '
+    'payload and payload_bytes both NULL = tombstone';
 
 -- 6. Nobody but the owner, until roles.sql or a person grants it --------------------------------
 
