@@ -2,7 +2,7 @@
 PYTHON := /usr/bin/python3
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: build run test bench faults fuzz style format install deb clean help
+.PHONY: build run test bench bench-sqlite faults fuzz style format install deb clean help
 
 build: ## build into build/ (installs what is missing from the distribution's packages)
 	tools/build.sh
@@ -16,6 +16,10 @@ test: ## all tests, on real servers that it starts and stops
 bench: build ## the figures of docs/benchmarks.md
 	tools/deps.sh test
 	$(PYTHON) bench/run.py
+
+bench-sqlite: build ## the figures of SQLite in docs/benchmarks.md
+	tools/deps.sh run
+	$(PYTHON) bench/sqlite.py
 
 faults: build ## the full kill test (POSTHORN_FAULTS=smoke: the short one)
 	tools/deps.sh test
@@ -41,4 +45,4 @@ clean: ## removes the build folders
 	rm -rf build build-*
 
 help: ## this list
-	@awk -F ': .*## |: ## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': .*## |: ## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -132,6 +132,21 @@ static void begin_wait(struct ph_sqlite *db)
     db->deadline_us = ph_clock_mono_us() + db->busy_ms * 1000;
 }
 
+static int check_pragma(struct ph_sqlite *db, const char *sql, const char *wanted,
+                        const char *refusal, struct ph_error *err)
+{
+    PH_CLEANUP(ph_cleanup_sqlite_stmt) sqlite3_stmt *stmt = NULL;
+    int rc = ph_sqlite_query(db, sql, NULL, 0, &stmt, err);
+    if (rc < 0) {
+        return rc;
+    }
+    const char *found = rc == 1 ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    if (!found || strcmp(found, wanted) != 0) {
+        return ph_fail(err, PH_E_CONFIG, "%s %s", db->name, refusal);
+    }
+    return 0;
+}
+
 /* The first statement opens the file; NORMAL: what we write may be lost with the machine, and is
  * then done again. */
 static int set_up(struct ph_sqlite *db, enum ph_sqlite_mode mode, struct ph_error *err)
@@ -144,6 +159,10 @@ static int set_up(struct ph_sqlite *db, enum ph_sqlite_mode mode, struct ph_erro
     int rc = ph_sqlite_script(db, "PRAGMA synchronous = normal; PRAGMA trusted_schema = off", err);
     if (rc == 0) {
         rc = ph_sqlite_script(db, "SELECT 1 FROM sqlite_master LIMIT 1", err);
+    }
+    if (rc == 0) {
+        rc = check_pragma(db, "PRAGMA encoding", "UTF-8",
+                          "has texts in UTF-16, and Posthorn needs UTF-8", err);
     }
     if (rc == 0 && mode == PH_SQLITE_READ) {
         rc = ph_sqlite_script(db, "PRAGMA query_only = on", err);
@@ -205,25 +224,6 @@ void ph_sqlite_close(struct ph_sqlite *db)
     *db = (struct ph_sqlite){0};
 }
 
-static bool is_text(sqlite3_stmt *stmt, int column, const char *text)
-{
-    return ph_str_is(ph_sqlite_column(stmt, column), text);
-}
-
-static int check_pragma(struct ph_sqlite *db, const char *sql, const char *wanted,
-                        const char *refusal, struct ph_error *err)
-{
-    PH_CLEANUP(ph_cleanup_sqlite_stmt) sqlite3_stmt *stmt = NULL;
-    int rc = ph_sqlite_query(db, sql, NULL, 0, &stmt, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (rc == 0 || !is_text(stmt, 0, wanted)) {
-        return ph_fail(err, PH_E_CONFIG, "%s %s", db->name, refusal);
-    }
-    return 0;
-}
-
 static int check_version(struct ph_sqlite *db, char log_id[PH_SQLITE_LOG_ID_LEN + 1],
                          struct ph_error *err)
 {
@@ -262,10 +262,6 @@ int ph_sqlite_check(struct ph_sqlite *db, char log_id[PH_SQLITE_LOG_ID_LEN + 1],
                          "is not in WAL mode, so that its readers and writers wait for each other: "
                          "run posthorn init sqlite:FILE, or PRAGMA journal_mode = wal",
                          err);
-    }
-    if (rc == 0) {
-        rc = check_pragma(db, "PRAGMA encoding", "UTF-8",
-                          "has texts in UTF-16, and Posthorn needs UTF-8", err);
     }
     return rc;
 }

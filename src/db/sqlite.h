@@ -63,14 +63,14 @@ static inline struct ph_sqlite_param ph_sqlite_text(const char *text)
 int ph_sqlite_path(const char *uri, struct ph_str *ret, struct ph_error *err) PH_MUST_CHECK;
 
 /* Opens the file. PH_E_CONFIG for what cannot work: a missing file, a directory, another format,
- * a file or folder that may not be written. db is valid after success only. */
+ * texts in UTF-16, a file or folder that may not be written. db is valid after success only. */
 int ph_sqlite_open(struct ph_sqlite *db, const char *uri, enum ph_sqlite_mode mode,
                    struct ph_error *err) PH_MUST_CHECK;
 /* Closes it, with a rollback of what was begun; accepts a zeroed one. */
 void ph_sqlite_close(struct ph_sqlite *db);
 
-/* PH_E_CONFIG unless the database is in WAL mode, in UTF-8, and has a schema that this program
- * knows. log_id gets the identity of the log. */
+/* PH_E_CONFIG unless the database is in WAL mode and has a schema that this program knows. log_id
+ * gets the identity of the log. */
 int ph_sqlite_check(struct ph_sqlite *db, char log_id[PH_SQLITE_LOG_ID_LEN + 1],
                     struct ph_error *err) PH_MUST_CHECK;
 
