@@ -106,6 +106,14 @@ def test_a_wrong_connection_string():
 
 # init
 
+@pytest.mark.parametrize("command", ["init", "status", "cleanup", "forget", "erase", "publish"])
+def test_commands_name_the_databases_there_are(command):
+    more = {"forget": ["p"], "erase": ["--aggregate-type", "a", "--aggregate-id", "b", "--yes"],
+            "publish": ["--ndjson", "/dev/null"]}
+    said = posthorn(command, "mysql://user:geheim@host/x", *more.get(command, []), status=78).stderr
+    assert 'unknown kind of URI "mysql"; expected one of: postgresql' in said and "geheim" not in said
+
+
 def test_init_twice(empty):
     assert posthorn("init", empty.dsn()).stdout == f"installed schema posthorn version {VERSION}\n"
     with empty.connect() as c:
