@@ -2,20 +2,21 @@
 # Installs what is missing from the distribution's packages, and says what.
 #
 #   tools/deps.sh build   to compile            tools/deps.sh test   to run all tests
+#   tools/deps.sh deb     and to build the packages
 #   tools/deps.sh run     and to run the demo   tools/deps.sh ci     and to run .ci/run
-#   tools/deps.sh deb     to build the packages
 #
 # An entry is PACKAGE, or COMMAND=PACKAGE where another package may bring the same command. It asks
 # dpkg alone when nothing is missing, so that every make target can call it.
 set -euo pipefail
 
 BUILD=(meson ninja=ninja-build pkg-config=pkgconf cc=gcc libc6-dev libpq-dev libsqlite3-dev librdkafka-dev
-       libcmocka-dev python3-minimal)
+       libyaml-dev libcmocka-dev python3-minimal)
+DEB=("${BUILD[@]}" dpkg-buildpackage=dpkg-dev debhelper scdoc)
 RUN=("${BUILD[@]}" postgresql python3-psycopg sqlite3)
 TEST=("${RUN[@]}" pgbouncer python3-pytest python3-pytest-timeout python3-confluent-kafka pmccabe
       clang-format java=default-jre-headless mvn=maven)
 CI=("${TEST[@]}" gcc clang clang-tidy libclang-rt-14-dev llvm git setarch=util-linux
-    debhelper scdoc groff=groff-base lintian debootstrap systemd-analyze=systemd bash zsh fish)
+    dpkg-buildpackage=dpkg-dev debhelper scdoc groff=groff-base lintian debootstrap systemd-analyze=systemd bash zsh fish)
 
 die() {
     printf 'tools/deps.sh: %s\n' "$1" >&2

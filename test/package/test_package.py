@@ -4,6 +4,8 @@ import contextlib
 import re
 import shlex
 import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import uuid
@@ -11,11 +13,12 @@ import uuid
 import pytest
 
 from conftest import missing
-from proc import ROOT, ServerMissing
+from proc import ROOT, ServerMissing, spawn, until
 from root import CleanRoot
 
 STATE = "/var/lib/posthorn"
 CONFIG = "/etc/posthorn/posthorn.yaml"
+CREDENTIALS = "/run/credentials"
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +78,8 @@ def test_the_package_declares_what_it_needs(root, debs):
     """Installing took every library from Depends alone: the clean root had none of them."""
     assert root.run("/usr/bin/posthorn", "--version").startswith("posthorn ")
     needs = subprocess.run(["dpkg-deb", "-f", debs["posthorn"], "Depends"], text=True, capture_output=True).stdout
-    for library in ("libpq5", "librdkafka1", "libsqlite3-0", "libc6"):
-        assert re.search(rf"\b{library} \(>= ", needs), needs
+    for library in ("libpq5", "librdkafka1", "libsqlite3-0", "libyaml-0-2", "libc6"):
+        assert re.search(rf"\b{library}\b", needs), needs
 
 
 def test_the_package_has_its_files(root):
@@ -115,12 +118,85 @@ def publish(root):
     return event
 
 
-def test_an_event_is_relayed(root):
+class Service:
+    """The unit's command in the root, and the socket on which it tells how it is, as systemd has them."""
+
+    def __init__(self, root):
+        self.unit, self.root = Unit(root), root
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        path = root.path / "run" / "notify"
+        self.socket.bind(str(path))
+        path.chmod(0o777)
+        self.socket.settimeout(30)
+        self.log = root.path.parent / f"{root.path.name}.log"
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "400000",
+               "CREDENTIALS_DIRECTORY": CREDENTIALS}
+        with open(self.log, "wb") as log:
+            self.child = spawn(root.argv(*self.unit.command("ExecStart"), user=self.unit.value("User")), env=env,
+                               stdout=log, stderr=log)
+
+    def told(self, wanted):
+        """Waits for a message that begins so; what was told until then."""
+        messages = []
+        while not messages or not messages[-1].startswith(wanted):
+            try:
+                messages.append(self.socket.recv(4096).decode())
+            except TimeoutError:
+                raise AssertionError(f"no {wanted} but {messages}\n{self.log.read_text()}") from None
+        return messages
+
+    def signal_by(self, key):
+        """What systemd runs for ExecReload=; procps is only recommended, so that this one is the outside's."""
+        words = [word.replace("$MAINPID", str(self.child.pid)) for word in self.unit.command(key)]
+        subprocess.run(words, check=True, timeout=30)
+
+    def close(self):
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.wait(30)
+        self.socket.close()
+        (self.root.path / "run" / "notify").unlink()
+        self.log.unlink()
+
+
+@pytest.fixture
+def service(root):
+    """Started on a configuration with one pipeline, with an event in its log."""
     state_folder(root)
     event = publish(root)
-    root.run("posthorn", "run", "--from", f"sqlite:{STATE}/shop.db", "--to", f"file:{STATE}/orders.ndjson", "--once",
-             user="posthorn")
-    assert event in root.text(f"{STATE}/orders.ndjson")
+    (root.path / CONFIG.lstrip("/")).write_text(f"""
+pipelines:
+  orders:
+    source:
+      uri_file: shop.uri
+    sink:
+      uri: file:{STATE}/orders.ndjson
+""")
+    credential = root.path / CREDENTIALS.lstrip("/") / "shop.uri"
+    credential.parent.mkdir()
+    credential.write_text(f"sqlite:{STATE}/shop.db\n")
+    started = Service(root)
+    started.event = event
+    yield started
+    started.close()
+    credential.unlink()
+    credential.parent.rmdir()
+
+
+def test_the_unit_relays_an_event(root, service):
+    """As systemd does it: condition, a credential, start, READY=1, watchdog, reload, stop."""
+    root.run(*service.unit.command("ExecCondition"))
+    service.told("READY=1")
+    sink = root.path / STATE.lstrip("/") / "orders.ndjson"
+    until(lambda: sink.exists() and service.event in sink.read_text(), 30, "the event in the file")
+    service.told("WATCHDOG=1")
+    service.signal_by("ExecReload")
+    assert "MONOTONIC_USEC=" in service.told("RELOADING=1")[-1]
+    service.told("READY=1")
+    service.child.send_signal(signal.SIGTERM)
+    service.told("STOPPING=1")
+    assert service.child.wait(30) == 0, service.log.read_text()
+    assert len(sink.read_text().splitlines()) == 1
 
 
 def test_purging_keeps_events(root):
