@@ -85,8 +85,8 @@ static void put_front_page(struct ph_buf *out)
     ph_buf_puts(out, "\nOptions of every command:\n");
     put_options(out, ph_cli_common_options);
     ph_buf_puts(
-        out, "\nDB-URI is postgresql://... or any libpq connection string; PG* variables, "
-             ".pgpass and service files work.\n"
+        out, "\nDB-URI is sqlite:PATH, postgresql://... or any libpq connection string; PG* "
+             "variables, .pgpass and service files work.\n"
              "SINK-URI is kafka://HOST:PORT[,HOST:PORT], stdout: or file:PATH.\n"
              "Exit status: 0 done, 1 verify found something, 64 wrong use, 65 bad data, "
              "69 a service is unavailable,\n"
