@@ -12,11 +12,12 @@ set -euo pipefail
 BUILD=(meson ninja=ninja-build pkg-config=pkgconf cc=gcc libc6-dev libpq-dev libsqlite3-dev librdkafka-dev
        libyaml-dev libcmocka-dev python3-minimal)
 DEB=("${BUILD[@]}" dpkg-buildpackage=dpkg-dev debhelper scdoc)
-RUN=("${BUILD[@]}" postgresql python3-psycopg sqlite3)
-TEST=("${RUN[@]}" pgbouncer python3-pytest python3-pytest-timeout python3-confluent-kafka pmccabe
-      clang-format java=default-jre-headless mvn=maven)
+RUN=("${BUILD[@]}")
+TEST=("${RUN[@]}" postgresql python3-psycopg sqlite3 pgbouncer python3-pytest python3-pytest-timeout
+      python3-confluent-kafka python3-jsonschema python3-yaml scdoc pmccabe clang-format
+      java=default-jre-headless mvn=maven)
 CI=("${TEST[@]}" gcc clang clang-tidy libclang-rt-14-dev llvm git setarch=util-linux
-    dpkg-buildpackage=dpkg-dev debhelper scdoc groff=groff-base lintian debootstrap systemd-analyze=systemd bash zsh fish)
+    dpkg-buildpackage=dpkg-dev debhelper groff=groff-base lintian debootstrap systemd-analyze=systemd bash zsh fish)
 
 die() {
     printf 'tools/deps.sh: %s\n' "$1" >&2

@@ -4,6 +4,7 @@
  * Place: a row of ph_commands; words and file in, the supervisor does the rest.
  * Promise: every mistake of words, file and environment is told at once, before anything is opened.
  */
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "cli/commands.h"
@@ -59,6 +60,9 @@ static int run_run(const struct ph_cli *cli)
         .environ = environ,
         .once = ph_cli_get(cli, "once") != NULL,
     };
+    if (!args.path && !args.from && !args.to) {
+        args.path = getenv("POSTHORN_CONFIG");
+    }
     if (check_words(&args, &err) < 0) {
         (void)fprintf(stderr, "posthorn: run: %s (see posthorn help run)\n", err.text);
         return PH_EXIT_USAGE;
@@ -67,7 +71,8 @@ static int run_run(const struct ph_cli *cli)
 }
 
 static const struct ph_cli_option run_options[] = {
-    {"config", "FILE", "The configuration with all pipelines (posthorn.yaml).", false},
+    {"config", "FILE", "The configuration with all pipelines; else the file of POSTHORN_CONFIG.",
+     false},
     PH_CLI_PIPELINE_OPTIONS,
     {"once", NULL, "Delivers what is in the log now and exits.", false},
     PH_CLI_OPTION_END,

@@ -12,6 +12,7 @@ const struct ph_command *const ph_commands[] = {
     &ph_cmd_init,
     &ph_cmd_publish,
     &ph_cmd_run,
+    &ph_cmd_config,
     &ph_cmd_status,
     &ph_cmd_verify,
     &ph_cmd_cleanup,

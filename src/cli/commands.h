@@ -7,6 +7,7 @@
 extern const struct ph_command ph_cmd_init;
 extern const struct ph_command ph_cmd_publish;
 extern const struct ph_command ph_cmd_run;
+extern const struct ph_command ph_cmd_config;
 extern const struct ph_command ph_cmd_demo;
 extern const struct ph_command ph_cmd_status;
 extern const struct ph_command ph_cmd_verify;

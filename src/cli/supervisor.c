@@ -43,7 +43,7 @@ struct supervisor {
     struct slot slots[2 * PH_CONFIG_PIPELINES_MAX]; /* those that go beside those that come */
     size_t count;
     int signal_fd, ended_fd;
-    bool stopping;
+    bool stopping, disabled;
     int rc; /* the first error of a pipeline that was not started again */
     int64_t watchdog_due_us;
 };
@@ -220,7 +220,8 @@ static int load(struct supervisor *s, struct ph_buf *problems)
 {
     struct ph_config config = {.count = 0};
     int rc = s->config->load(s->config->load_arg, &config, problems);
-    if (rc == 0) {
+    s->disabled = rc == 0 && config.disabled;
+    if (rc == 0 && !config.disabled) {
         take_config(s, &config);
     }
     ph_config_free(&config);
@@ -365,7 +366,9 @@ int ph_supervisor_run(const struct ph_supervisor_config *config, struct ph_buf *
     if (rc == 0) {
         rc = load(&s, problems);
     }
-    if (rc == 0) {
+    if (rc == 0 && s.disabled) {
+        ph_log(PH_LOG_INFO, NULL, "OUTBOX_ENABLED is false: nothing is started");
+    } else if (rc == 0) {
         turn(&s);
         tell(ph_notify_ready);
         supervise(&s);

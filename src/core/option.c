@@ -401,6 +401,19 @@ void ph_options_help(const struct ph_option *table, const char *prefix, struct p
     }
 }
 
+void ph_option_describe(const struct ph_option *row, struct ph_buf *out)
+{
+    assert(row && out);
+    ph_buf_puts(out, expected(row->type));
+    if (row->choices) {
+        ph_buf_printf(out, " %s", row->choices);
+    }
+    if (row->max != 0) {
+        ph_buf_printf(out, "; from %s to %s", bound_text(row->type, row->min).text,
+                      bound_text(row->type, row->max).text);
+    }
+}
+
 const char *ph_option_map_get(const struct ph_option_map *map, const char *key)
 {
     assert(map && key);

@@ -64,6 +64,10 @@ void ph_options_free(const struct ph_option *table, void *config);
 /* Appends one help line for each row: name, type, default, text. */
 void ph_options_help(const struct ph_option *table, const char *prefix, struct ph_buf *out);
 
+/* Appends what a value looks like: "a time with a unit, such as 100ms, 5s, 2m, 1h; from 1ms to 1m".
+ */
+void ph_option_describe(const struct ph_option *row, struct ph_buf *out);
+
 /* The value of a map entry, or NULL. */
 const char *ph_option_map_get(const struct ph_option_map *map, const char *key);
 
