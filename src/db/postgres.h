@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/thread.h"
+#include "db/pg_error.h"
 
 struct ph_pg {
     PGconn *conn;
@@ -60,12 +61,8 @@ int ph_pg_drop_copy(struct ph_pg *pg, struct ph_error *err) PH_MUST_CHECK;
 /* Drops whatever results are left, waiting for them; the connection is idle after success. */
 int ph_pg_finish(struct ph_pg *pg, struct ph_error *err) PH_MUST_CHECK;
 
-/* Sets err from a failed result: code by SQLSTATE, text without row values (no DETAIL). */
-int ph_pg_fail_result(const PGresult *res, struct ph_error *err);
-/* The same from the connection. */
+/* Sets err from the connection; db/pg_error.h does it from a failed result. */
 int ph_pg_fail_conn(struct ph_pg *pg, struct ph_error *err);
-/* enum ph_code for a SQLSTATE. */
-int ph_pg_code(const char *sqlstate);
 
 /* The conninfo without its password, for messages; the caller frees it with ph_mem_free. NULL when
  * out of memory. */
