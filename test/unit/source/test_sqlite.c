@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "core/source.h"
@@ -337,6 +338,38 @@ static void test_settle_waits_beside_anothers_lock(void **state)
     world_free(&w);
 }
 
+/* The clock of the program, moved forward. */
+static int64_t moved_us;
+
+static int64_t moved_clock(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_BOOTTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 + moved_us;
+}
+
+/* Another's lock is waited for; one that stays for 30 s is said. */
+static void test_a_lock_that_stays_is_said(void **state)
+{
+    (void)state;
+    struct ph_sys real = ph_sys;
+    ph_sys.mono_us = moved_clock;
+    struct world w = world_new(5, 1 << 20);
+    world_open(&w);
+    struct ph_checkpoint cp = begin_and_load(&w, 1);
+    rig_exec(w.rig.app, "BEGIN IMMEDIATE");
+    assert_int_equal(w.driver->settle(w.source, &cp, &err), 1);
+    moved_us += 29000000;
+    assert_int_equal(w.driver->settled(w.source, 0, &err), 0);
+    moved_us += 2000000;
+    assert_int_equal(w.driver->settled(w.source, 0, &err), PH_E_UNAVAILABLE);
+    assert_non_null(strstr(err.text, "locked by another program"));
+    rig_exec(w.rig.app, "ROLLBACK");
+    ph_sys = real;
+    moved_us = 0;
+    world_free(&w);
+}
+
 static void test_only_its_own_checkpoints_belong_to_a_log(void **state)
 {
     (void)state;
@@ -417,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_rows_that_are_no_events_are_refused),
         cmocka_unit_test(test_no_read_transaction_stays_open),
         cmocka_unit_test(test_settle_waits_beside_anothers_lock),
+        cmocka_unit_test(test_a_lock_that_stays_is_said),
         cmocka_unit_test(test_only_its_own_checkpoints_belong_to_a_log),
         cmocka_unit_test(test_the_lease_has_one_owner),
         cmocka_unit_test_setup_teardown(test_without_memory, unit_memory_watch,
