@@ -1,8 +1,8 @@
 /*
- * Turns --from, --to, --name and the --set list into one pipeline's configuration.
- * Place: between the command line and core; the option tables of core, route and the two drivers
- * do the typing, this file only finds the table a key belongs to.
- * Promise: every mistake is found in one pass and named in one line; nothing is opened.
+ * Turns words and layers of values into one pipeline's configuration: its name and its two drivers
+ * first, since they bring the option tables, then every value, then what only all of it can tell.
+ * Place: between the command line or a configuration and core.
+ * Promise: every mistake is found in one pass and named in one line; nothing is opened but secrets.
  */
 #include "config/settings.h"
 
@@ -11,29 +11,11 @@
 #include "base/cleanup.h"
 #include "config/config.h"
 #include "config/secret.h"
+#include "config/settings_parts.h"
 #include "config/uri.h"
 
-/* One family of keys: "source.poll_max" is "poll_max" in the table of the family "source". */
-struct family {
-    const char *prefix; /* "" for the pipeline's own keys */
-    const struct ph_option *table;
-    void *config;
-};
-
-enum { FAMILY_PIPELINE, FAMILY_SOURCE, FAMILY_SINK, FAMILY_ROUTE, FAMILY_MATCH, FAMILY_COUNT };
-
-struct load {
-    struct ph_settings *settings;
-    const struct ph_settings_args *args;
-    struct ph_buf *problems;
-    struct family families[FAMILY_COUNT];
-    const char *name;   /* of the pipeline */
-    struct ph_buf mark; /* in front of each mistake: where the value at fault came from */
-    int code;           /* the first failure */
-};
-
 /* Adds a line, unless another pipeline met the same mistake in a value for all. */
-static void report(struct load *load, int code, const char *text)
+void ph__settings_report(struct ph_settings_load *load, int code, const char *text)
 {
     struct ph_buf line;
     if (load->code == 0) {
@@ -47,13 +29,13 @@ static void report(struct load *load, int code, const char *text)
     ph_buf_free(&line);
 }
 
-static void report_error(struct load *load, const struct ph_error *err)
+void ph__settings_report_error(struct ph_settings_load *load, const struct ph_error *err)
 {
-    report(load, err->code, err->text);
+    ph__settings_report(load, err->code, err->text);
 }
 
 /* From now on mistakes are those of this value; NULL: of the words. */
-static void mark(struct load *load, const struct ph_value *value)
+void ph__settings_mark(struct ph_settings_load *load, const struct ph_value *value)
 {
     ph_buf_clear(&load->mark);
     if (value && strchr(value->origin, ':')) {
@@ -76,7 +58,7 @@ static bool name_ok(const char *name)
     return len >= 1 && len <= PH_PIPELINE_NAME_MAX && strspn(name, allowed) == len;
 }
 
-static void report_unknown_uri(struct load *load, const char *option, const char *uri,
+static void report_unknown_uri(struct ph_settings_load *load, const char *option, const char *uri,
                                struct ph_buf *names)
 {
     struct ph_str scheme = ph_str_scheme(ph_str_from(uri));
@@ -87,10 +69,10 @@ static void report_unknown_uri(struct load *load, const char *option, const char
     (void)ph_fail(&err, PH_E_CONFIG, "%s: unknown kind of URI \"%.*s\"; expected one of: %s",
                   option, PH_STR_ARG(scheme), ph_buf_text(names));
     ph_buf_free(names);
-    report_error(load, &err);
+    ph__settings_report_error(load, &err);
 }
 
-static void set_source(struct load *load, const char *option, const char *from)
+static void set_source(struct ph_settings_load *load, const char *option, const char *from)
 {
     const struct ph_source_driver *driver = ph_source_find(from);
     if (!driver) {
@@ -103,10 +85,10 @@ static void set_source(struct load *load, const char *option, const char *from)
         return;
     }
     load->settings->pipeline.source = driver;
-    load->families[FAMILY_SOURCE].table = driver->options;
+    load->families[PH_FAMILY_SOURCE].table = driver->options;
 }
 
-static void set_sink(struct load *load, const char *option, const char *to)
+static void set_sink(struct ph_settings_load *load, const char *option, const char *to)
 {
     const struct ph_sink_driver *driver = ph_sink_find(to);
     if (!driver) {
@@ -119,33 +101,34 @@ static void set_sink(struct load *load, const char *option, const char *to)
         return;
     }
     load->settings->pipeline.sink = driver;
-    load->families[FAMILY_SINK].table = driver->options;
+    load->families[PH_FAMILY_SINK].table = driver->options;
 }
 
-static void check_name(struct load *load, const char *option)
+static void check_name(struct ph_settings_load *load, const char *option)
 {
     if (!name_ok(load->name)) {
         struct ph_error err = {0};
         (void)ph_fail(&err, PH_E_CONFIG,
                       "%s: \"%s\" must be 1 to %d letters, digits, '_', '.' or '-'", option,
                       load->name, PH_PIPELINE_NAME_MAX);
-        report_error(load, &err);
+        ph__settings_report_error(load, &err);
     }
 }
 
 /* Remembers what was set, for dump and for comparing. */
-static void keep(struct load *load, const char *key, struct ph_str value, const char *origin)
+void ph__settings_keep(struct ph_settings_load *load, const char *key, struct ph_str value,
+                       const char *origin)
 {
     struct ph_error err = {0};
     int rc = ph_values_add(&load->settings->given, ph_str_from(load->name), ph_str_from(key), value,
                            origin, &err);
     if (rc < 0) {
-        report_error(load, &err);
+        ph__settings_report_error(load, &err);
     }
 }
 
 /* The value of a key that holds: the last layer's, and there the pipeline's own. */
-static const struct ph_value *find_value(const struct load *load, const char *key)
+static const struct ph_value *find_value(const struct ph_settings_load *load, const char *key)
 {
     for (size_t i = load->args->layer_count; i > 0; i--) {
         const struct ph_values *layer = load->args->layers[i - 1];
@@ -160,10 +143,11 @@ static const struct ph_value *find_value(const struct load *load, const char *ke
 
 /* The URI of a side: the word, or source.uri of a layer, or the content of source.uri_file. A copy;
  * NULL when there is none, which has been said. */
-static char *take_uri(struct load *load, const char *word, const char *option, const char *key)
+static char *take_uri(struct ph_settings_load *load, const char *word, const char *option,
+                      const char *key)
 {
     if (word) {
-        keep(load, key, ph_str_from(word), option);
+        ph__settings_keep(load, key, ph_str_from(word), option);
         return ph_mem_strdup(word);
     }
     char file_key[32];
@@ -173,7 +157,7 @@ static char *take_uri(struct load *load, const char *word, const char *option, c
     struct ph_buf text;
     ph_buf_init(&text, 2 * PH_SECRET_BYTES_MAX);
     int rc = 0;
-    mark(load, value ? value : file);
+    ph__settings_mark(load, value ? value : file);
     if (value) {
         ph_buf_puts(&text, value->value);
     } else if (file) {
@@ -185,15 +169,15 @@ static char *take_uri(struct load *load, const char *word, const char *option, c
     }
     char *copy = rc == 0 ? ph_mem_strdup(ph_buf_text(&text)) : NULL;
     if (rc < 0) {
-        report_error(load, &err);
+        ph__settings_report_error(load, &err);
     } else {
-        keep(load, key, ph_buf_str(&text), value ? value->origin : file->origin);
+        ph__settings_keep(load, key, ph_buf_str(&text), value ? value->origin : file->origin);
     }
     ph_buf_free(&text);
     return copy;
 }
 
-static void keep_words(struct load *load, const struct ph_settings_args *args)
+static void keep_words(struct ph_settings_load *load, const struct ph_settings_args *args)
 {
     struct ph_settings *settings = load->settings;
     if (args->where && !args->from) {
@@ -205,14 +189,14 @@ static void keep_words(struct load *load, const struct ph_settings_args *args)
     if (settings->from) {
         set_source(load, args->from ? "--from" : "source.uri", settings->from);
     }
-    mark(load, NULL);
+    ph__settings_mark(load, NULL);
     settings->to = take_uri(load, args->to, "--to", "sink.uri");
     if (settings->to) {
         set_sink(load, args->to ? "--to" : "sink.uri", settings->to);
     }
-    mark(load, NULL);
+    ph__settings_mark(load, NULL);
     if (!settings->name || ((!settings->from || !settings->to) && load->code == 0)) {
-        report(load, PH_E_NOMEM, "out of memory");
+        ph__settings_report(load, PH_E_NOMEM, "out of memory");
     }
     settings->pipeline.name = settings->name;
     settings->pipeline.from = settings->from;
@@ -223,16 +207,16 @@ static void keep_words(struct load *load, const struct ph_settings_args *args)
 /* --- room and defaults -------------------------------------------------------------------------
  */
 
-static void *new_config(struct load *load, size_t size)
+static void *new_config(struct ph_settings_load *load, size_t size)
 {
     void *config = ph_mem_zero(1, size ? size : 1);
     if (!config) {
-        report(load, PH_E_NOMEM, "out of memory");
+        ph__settings_report(load, PH_E_NOMEM, "out of memory");
     }
     return config;
 }
 
-static void set_defaults(struct load *load)
+static void set_defaults(struct ph_settings_load *load)
 {
     struct ph_settings *settings = load->settings;
     struct ph_pipeline_config *pipeline = &settings->pipeline;
@@ -242,257 +226,41 @@ static void set_defaults(struct load *load)
     if (pipeline->sink) {
         settings->sink_config = new_config(load, pipeline->sink->config_size);
     }
-    load->families[FAMILY_PIPELINE].config = &pipeline->options;
-    load->families[FAMILY_SOURCE].config = settings->source_config;
-    load->families[FAMILY_SINK].config = settings->sink_config;
-    load->families[FAMILY_ROUTE].config = &settings->route;
-    load->families[FAMILY_MATCH].config = &settings->match;
+    load->families[PH_FAMILY_PIPELINE].config = &pipeline->options;
+    load->families[PH_FAMILY_SOURCE].config = settings->source_config;
+    load->families[PH_FAMILY_SINK].config = settings->sink_config;
+    load->families[PH_FAMILY_ROUTE].config = &settings->route;
+    load->families[PH_FAMILY_MATCH].config = &settings->match;
     pipeline->match = &settings->match;
     pipeline->source_config = settings->source_config;
     pipeline->sink_config = settings->sink_config;
     pipeline->route = &settings->route;
-    for (size_t i = 0; i < FAMILY_COUNT; i++) {
-        struct family *family = &load->families[i];
+    for (size_t i = 0; i < PH_FAMILY_COUNT; i++) {
+        struct ph_settings_family *family = &load->families[i];
         struct ph_error err = {0};
         if (family->table && family->config &&
             ph_options_defaults(family->table, family->config, &err) < 0) {
-            report_error(load, &err);
+            ph__settings_report_error(load, &err);
         }
     }
-}
-
-/* --- assignments -------------------------------------------------------------------------------
- */
-
-static const char map_mark[] = ".*";
-
-/* The length of a row's name without the mark of a map. */
-static size_t plain_len(const char *name)
-{
-    size_t len = strlen(name);
-    size_t mark = sizeof map_mark - 1;
-    return len > mark && strcmp(name + len - mark, map_mark) == 0 ? len - mark : len;
-}
-
-struct nearest {
-    unsigned distance;
-    char name[128];
-};
-
-static void consider(struct nearest *best, struct ph_str key, const char *prefix,
-                     const struct ph_option *row)
-{
-    char name[sizeof best->name];
-    struct ph_buf full;
-    ph_buf_init(&full, sizeof name);
-    ph_buf_printf(&full, "%s%s%.*s", prefix, *prefix ? "." : "", (int)plain_len(row->name),
-                  row->name);
-    unsigned distance = ph_str_distance(key, ph_buf_str(&full));
-    if (!full.failed && full.len < sizeof best->name && distance < best->distance) {
-        best->distance = distance;
-        memcpy(best->name, ph_buf_text(&full), full.len + 1);
-    }
-    ph_buf_free(&full);
-}
-
-/* A key of no family: which full name of any table did the person mean? */
-static void report_unknown_key(struct load *load, struct ph_str key)
-{
-    struct nearest best = {.distance = 4};
-    for (size_t i = 0; i < FAMILY_COUNT; i++) {
-        const struct family *family = &load->families[i];
-        for (const struct ph_option *row = family->table; row && row->name; row++) {
-            consider(&best, key, family->prefix, row);
-        }
-    }
-    struct ph_error err = {0};
-    if (best.name[0]) {
-        (void)ph_fail(&err, PH_E_CONFIG, "unknown option %.*s (did you mean %s?)", PH_STR_ARG(key),
-                      best.name);
-    } else {
-        (void)ph_fail(&err, PH_E_CONFIG,
-                      "unknown option %.*s; options are the pipeline's own and source.*, sink.*, "
-                      "route.* (see posthorn help run)",
-                      PH_STR_ARG(key));
-    }
-    report_error(load, &err);
-}
-
-/* The family of a key, and the rest of the key behind "family.". */
-static struct family *family_of(struct load *load, struct ph_str key, struct ph_str *rest)
-{
-    for (size_t i = FAMILY_PIPELINE + 1; i < FAMILY_COUNT; i++) {
-        size_t len = strlen(load->families[i].prefix);
-        if (key.len > len + 1 && key.ptr[len] == '.' &&
-            memcmp(key.ptr, load->families[i].prefix, len) == 0) {
-            *rest = (struct ph_str){key.ptr + len + 1, key.len - len - 1};
-            return &load->families[i];
-        }
-    }
-    *rest = key;
-    return memchr(key.ptr, '.', key.len) ? NULL : &load->families[FAMILY_PIPELINE];
-}
-
-/* The row that takes a name, also one below a map; NULL when none does. */
-static const struct ph_option *find_row(const struct ph_option *table, struct ph_str name)
-{
-    for (const struct ph_option *row = table; row && row->name; row++) {
-        size_t len = plain_len(row->name);
-        bool below = name.len > len + 1 && name.ptr[len] == '.';
-        if (row->type == PH_OPT_MAP ? below && memcmp(name.ptr, row->name, len) == 0
-                                    : ph_str_is(name, row->name)) {
-            return row;
-        }
-    }
-    return NULL;
-}
-
-/* Whether a driver that this pipeline does not use has such an option: then a value for all
- * pipelines is meant for others. */
-static bool known_elsewhere(const struct load *load, const struct family *family,
-                            struct ph_str name)
-{
-    bool known = false;
-    for (size_t i = 0; family == &load->families[FAMILY_SOURCE] && ph_source_drivers[i]; i++) {
-        known = known || find_row(ph_source_drivers[i]->options, name);
-    }
-    for (size_t i = 0; family == &load->families[FAMILY_SINK] && ph_sink_drivers[i]; i++) {
-        known = known || find_row(ph_sink_drivers[i]->options, name);
-    }
-    return known;
-}
-
-static int assign_in(struct load *load, const struct family *family, struct ph_str name,
-                     struct ph_str value, struct ph_error *err)
-{
-    const struct ph_str rules = PH_STR("rules.");
-    if (family == &load->families[FAMILY_ROUTE] && ph_str_starts(name, rules)) {
-        struct ph_str rule = {name.ptr + rules.len, name.len - rules.len};
-        return ph_route_rule_set(family->config, rule, value, err);
-    }
-    return ph_option_set(family->table, family->config, family->prefix, name, value, err);
-}
-
-/* KEY_file where KEY is a secret of the table: its content is the value of KEY. Below a map the
- * driver reads the file, and only its place is found here. 1 when it was one, 0, or an error. */
-static int read_secret(const struct family *family, struct ph_str *name, struct ph_str value,
-                       struct ph_buf *out, struct ph_error *err)
-{
-    const struct ph_str end = PH_STR("_file");
-    if (name->len <= end.len || memcmp(name->ptr + name->len - end.len, end.ptr, end.len) != 0) {
-        return 0;
-    }
-    struct ph_str base = {name->ptr, name->len - end.len};
-    const struct ph_option *row = find_row(family->table, *name);
-    if (row && row->type == PH_OPT_MAP && ph_name_is_secret(base)) {
-        PH_CLEANUP(ph_cleanup_mem) char *path = ph_mem_zero(1, value.len + 1);
-        if (!path) {
-            return ph_fail(err, PH_E_NOMEM, "out of memory");
-        }
-        memcpy(path, value.ptr, value.len);
-        ph_secret_path(path, out);
-        return 1;
-    }
-    if (row || !find_row(family->table, base) || !ph_name_is_secret(base)) {
-        return 0;
-    }
-    PH_CLEANUP(ph_cleanup_mem) char *path = ph_mem_zero(1, value.len + 1);
-    if (!path) {
-        return ph_fail(err, PH_E_NOMEM, "out of memory");
-    }
-    memcpy(path, value.ptr, value.len);
-    *name = base;
-    int rc = ph_secret_read(path, out, err);
-    return rc < 0 ? rc : 1;
-}
-
-/* One value, for this pipeline or (for_all) for every one. */
-static void assign(struct load *load, struct ph_str key, struct ph_str value, const char *origin,
-                   bool for_all)
-{
-    struct ph_error err = {0};
-    struct ph_str name;
-    struct family *family = family_of(load, key, &name);
-    bool own = family == &load->families[FAMILY_PIPELINE];
-    if (!family || (own && !find_row(family->table, name))) {
-        report_unknown_key(load, key);
-        return;
-    }
-    if (!family->table || !family->config ||
-        (for_all && !find_row(family->table, name) && known_elsewhere(load, family, name))) {
-        return; /* the driver is unknown, which has been said; or it is another's option */
-    }
-    struct ph_buf secret, full;
-    ph_buf_init(&secret, 2 * PH_SECRET_BYTES_MAX);
-    ph_buf_init(&full, 4096);
-    int rc = read_secret(family, &name, value, &secret, &err);
-    value = rc == 1 ? ph_buf_str(&secret) : value;
-    rc = rc < 0 ? rc : assign_in(load, family, name, value, &err);
-    if (rc < 0) {
-        report_error(load, &err);
-    } else {
-        ph_buf_printf(&full, "%s%s%.*s", family->prefix, own ? "" : ".", PH_STR_ARG(name));
-        keep(load, ph_buf_text(&full), value, origin);
-    }
-    ph_buf_free(&secret);
-    ph_buf_free(&full);
-}
-
-static void assign_word(struct load *load, const char *text)
-{
-    struct ph_error err = {0};
-    const char *equals = strchr(text, '=');
-    if (!equals || equals == text) {
-        (void)ph_fail(&err, PH_E_CONFIG, "--set %s: write it as KEY=VALUE", text);
-        report_error(load, &err);
-        return;
-    }
-    assign(load, (struct ph_str){text, (size_t)(equals - text)}, ph_str_from(equals + 1), "--set",
-           false);
-}
-
-static bool is_uri_key(const char *key)
-{
-    static const char *const keys[] = {"source.uri", "source.uri_file", "sink.uri",
-                                       "sink.uri_file"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        if (strcmp(key, keys[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void assign_layer(struct load *load, const struct ph_values *layer, bool for_all)
-{
-    const char *wanted = for_all ? "" : load->name;
-    for (size_t i = 0; i < layer->count; i++) {
-        const struct ph_value *value = &layer->items[i];
-        if (strcmp(value->pipeline, wanted) != 0 || is_uri_key(value->key)) {
-            continue;
-        }
-        mark(load, value);
-        assign(load, ph_str_from(value->key), ph_str_from(value->value), value->origin, for_all);
-    }
-    mark(load, NULL);
 }
 
 /* --- what only all of it together can tell -----------------------------------------------------
  */
 
-static void check_start(struct load *load)
+static void check_start(struct ph_settings_load *load)
 {
     struct ph_pipeline_config *pipeline = &load->settings->pipeline;
     struct ph_error err = {0};
-    mark(load, find_value(load, "start"));
+    ph__settings_mark(load, find_value(load, "start"));
     if (pipeline->options.start &&
         ph_start_parse(ph_str_from(pipeline->options.start), &pipeline->start, &err) < 0) {
-        report_error(load, &err);
+        ph__settings_report_error(load, &err);
     }
 }
 
 /* The first value of the route, for a mistake that none of them makes alone. */
-static const struct ph_value *find_route_value(const struct load *load)
+static const struct ph_value *find_route_value(const struct ph_settings_load *load)
 {
     const struct ph_values *given = &load->settings->given;
     for (size_t i = 0; i < given->count; i++) {
@@ -503,18 +271,18 @@ static const struct ph_value *find_route_value(const struct load *load)
     return NULL;
 }
 
-static void check_route(struct load *load)
+static void check_route(struct ph_settings_load *load)
 {
     struct ph_error err = {0};
     struct ph_route *route = NULL;
-    mark(load, load->args->where ? find_route_value(load) : NULL);
+    ph__settings_mark(load, load->args->where ? find_route_value(load) : NULL);
     if (ph_route_new(&load->settings->route, &route, &err) < 0) {
-        report_error(load, &err);
+        ph__settings_report_error(load, &err);
     }
     ph_route_free(route);
 }
 
-static void load_all(struct load *load, const struct ph_settings_args *args)
+static void load_all(struct ph_settings_load *load, const struct ph_settings_args *args)
 {
     keep_words(load, args);
     set_defaults(load);
@@ -522,11 +290,11 @@ static void load_all(struct load *load, const struct ph_settings_args *args)
         return;
     }
     for (size_t i = 0; i < args->layer_count; i++) {
-        assign_layer(load, args->layers[i], true);
-        assign_layer(load, args->layers[i], false);
+        ph__settings_assign_layer(load, args->layers[i], true);
+        ph__settings_assign_layer(load, args->layers[i], false);
     }
     for (size_t i = 0; i < args->assignment_count; i++) {
-        assign_word(load, args->assignments[i]);
+        ph__settings_assign_word(load, args->assignments[i]);
     }
     check_start(load);
     check_route(load);
@@ -535,16 +303,16 @@ static void load_all(struct load *load, const struct ph_settings_args *args)
 int ph_settings_load(struct ph_settings *settings, const struct ph_settings_args *args,
                      struct ph_buf *problems)
 {
-    struct load load = {
+    struct ph_settings_load load = {
         .settings = settings,
         .args = args,
         .problems = problems,
         .name = args->name ? args->name : PH_PIPELINE_NAME_DEFAULT,
-        .families = {[FAMILY_PIPELINE] = {"", ph_pipeline_option_table, NULL},
-                     [FAMILY_SOURCE] = {"source", NULL, NULL},
-                     [FAMILY_SINK] = {"sink", NULL, NULL},
-                     [FAMILY_ROUTE] = {"route", ph_route_options, NULL},
-                     [FAMILY_MATCH] = {"match", ph_match_options, NULL}},
+        .families = {[PH_FAMILY_PIPELINE] = {"", ph_pipeline_option_table, NULL},
+                     [PH_FAMILY_SOURCE] = {"source", NULL, NULL},
+                     [PH_FAMILY_SINK] = {"sink", NULL, NULL},
+                     [PH_FAMILY_ROUTE] = {"route", ph_route_options, NULL},
+                     [PH_FAMILY_MATCH] = {"match", ph_match_options, NULL}},
     };
     ph_buf_init(&load.mark, 4096);
     load_all(&load, args);
