@@ -1,6 +1,7 @@
 """The Debian package, from `make deb` to purge: installed in a clean root, the unit's command relays an event there."""
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -80,6 +81,41 @@ def test_the_package_declares_what_it_needs(root, debs):
     needs = subprocess.run(["dpkg-deb", "-f", debs["posthorn"], "Depends"], text=True, capture_output=True).stdout
     for library in ("libpq5", "librdkafka1", "libsqlite3-0", "libyaml-0-2", "libc6"):
         assert re.search(rf"\b{library}\b", needs), needs
+
+
+PROGRAM = """
+#include <posthorn/posthorn.h>
+#include <stdio.h>
+int main(void) { return puts(posthorn_version()) < 0; }
+"""
+
+
+def test_the_library_packages(debs):
+    """The shared library alone in libposthorn0, with all its symbols; a program builds with what -dev has."""
+    wanted = {"libposthorn0": ["/libposthorn.so.0"],
+              "libposthorn-dev": ["/libposthorn.so", "/libposthorn.a", "/pkgconfig/posthorn.pc", "/posthorn/posthorn.h"]}
+    for name, files in wanted.items():
+        held = subprocess.run(["dpkg-deb", "--fsys-tarfile", debs[name]], capture_output=True, check=True).stdout
+        names = subprocess.run(["tar", "-t"], input=held, capture_output=True, check=True).stdout.decode().split()
+        for file in files:
+            assert any(path.endswith(file) for path in names), (name, file)
+    symbols = subprocess.run(["dpkg-deb", "-I", debs["libposthorn0"], "symbols"], text=True, capture_output=True).stdout
+    exported = re.findall(r"^\s+(posthorn_\w+);", (ROOT / "src/publish/posthorn.map").read_text(), re.M)
+    assert len(exported) > 3 and set(re.findall(r"^ (posthorn_\w+)@", symbols, re.M)) == set(exported)
+
+
+def test_a_program_builds_with_the_packages(debs, tmp_path):
+    for name in ("libposthorn0", "libposthorn-dev"):
+        subprocess.run(["dpkg-deb", "-x", debs[name], tmp_path], check=True)
+    pc = next(tmp_path.glob("usr/lib/*/pkgconfig"))
+    (tmp_path / "a.c").write_text(PROGRAM)
+    env = os.environ | {"PKG_CONFIG_PATH": str(pc), "PKG_CONFIG_SYSROOT_DIR": str(tmp_path)}
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "posthorn"], env=env, text=True, capture_output=True)
+    assert flags.returncode == 0, flags.stderr
+    built = subprocess.run(["cc", "a.c", "-o", "a", *flags.stdout.split()], cwd=tmp_path, text=True, capture_output=True)
+    assert built.returncode == 0, built.stderr
+    said = subprocess.run([tmp_path / "a"], env={"LD_LIBRARY_PATH": str(pc.parent)}, text=True, capture_output=True)
+    assert debs["libposthorn0"].name.split("_")[1] == said.stdout.strip(), said.stderr
 
 
 def test_the_package_has_its_files(root):
