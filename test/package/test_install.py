@@ -17,6 +17,7 @@ FILES = """
     share/bash-completion/completions/posthorn
     share/fish/vendor_completions.d/posthorn.fish
     share/man/man1/posthorn.1
+    share/man/man5/posthorn.yaml.5
     share/zsh/site-functions/_posthorn
 """.split()
 

@@ -120,6 +120,7 @@ def test_a_program_builds_with_the_packages(debs, tmp_path):
 
 def test_the_package_has_its_files(root):
     for path in ("/usr/bin/posthorn", CONFIG, "/lib/systemd/system/posthorn.service", "/usr/share/man/man1/posthorn.1.gz",
+                 "/usr/share/man/man5/posthorn.yaml.5.gz",
                  "/usr/share/bash-completion/completions/posthorn", "/usr/share/zsh/vendor-completions/_posthorn",
                  "/usr/share/fish/vendor_completions.d/posthorn.fish", "/usr/lib/sysusers.d/posthorn.conf"):
         root.run("dpkg", "-S", path)
