@@ -125,6 +125,22 @@ def test_a_sqlite_program_needs_no_libpq(installed, tmp_path):
     assert call(program, env=installed.env).startswith("0.1.0 DATA aggregate_type must not be empty")
 
 
+@pytest.mark.parametrize("page", sorted(p.stem for p in (ROOT / "docs" / "man").glob("*.3.scd")))
+def test_manual_pages_render(tmp_path, page):
+    """scdoc takes it, groff has nothing to say about it, and it names what the headers declare."""
+    for program in ("scdoc", "groff"):
+        if shutil.which(program) is None:
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no {program} here: run tools/deps.sh ci")
+    source = (ROOT / "docs" / "man" / f"{page}.scd").read_text()
+    made = subprocess.run(["scdoc"], input=source, text=True, capture_output=True, timeout=30, check=True).stdout
+    shown = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-t", "-P-cbou"], input=made, text=True, capture_output=True,
+                           timeout=30, check=True)
+    assert shown.stderr == ""
+    assert {"NAME", "SYNOPSIS", "DESCRIPTION", "RETURN VALUE"} <= set(shown.stdout.splitlines())
+    named = set(re.findall(r"\bposthorn_\w+(?=\()", shown.stdout.replace(page[:-2] + "(3)", "")))
+    assert named <= PUBLIC and (page[:-2] in PUBLIC or page == "libposthorn.3")
+
+
 # The order service.
 
 @pytest.fixture(scope="module", params=["shared", "static"])
