@@ -12,4 +12,5 @@ if ! tools/build.sh build --only src/cli/posthorn >"$log" 2>&1 </dev/null; then
     printf 'tools/run.sh: the build failed; all it said is in %s\n' "$log" >&2
     exit 70
 fi
-exec build/src/cli/posthorn demo --dir posthorn-run --seconds "${POSTHORN_DEMO_SECONDS:-10}"
+build/src/cli/posthorn demo --dir posthorn-run --seconds "${POSTHORN_DEMO_SECONDS:-10}"
+printf '(posthorn is build/src/cli/posthorn here; make install puts it into the path)\n'
