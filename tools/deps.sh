@@ -18,8 +18,8 @@ TEST=("${RUN[@]}" postgresql python3-psycopg sqlite3 pgbouncer python3-pytest py
       java=default-jre-headless mvn=maven)
 CI=("${TEST[@]}" gcc clang clang-tidy libclang-rt-14-dev llvm git setarch=util-linux
     dpkg-buildpackage=dpkg-dev debhelper groff=groff-base lintian debootstrap systemd-analyze=systemd bash zsh fish)
-# The examples' languages, and C++ for the headers.
-CI+=(g++=g++ node=nodejs npm=npm go=golang-go cargo=cargo javac=default-jdk-headless)
+# The examples' languages, and C++ for the headers. Debian 12's own cargo cannot read the registry as it is served now.
+CI+=(g++=g++ node=nodejs npm=npm go=golang-go cargo=cargo-web javac=default-jdk-headless)
 
 die() {
     printf 'tools/deps.sh: %s\n' "$1" >&2
