@@ -34,7 +34,8 @@ static int connected(struct lease *l, struct ph_error *err)
     return rc;
 }
 
-/* One statement that may give a number: how many rows it changed. */
+/* One statement that may give a number, for *ret (may be NULL): 1 when it gave or changed a row, 0
+ * when not. */
 static int ask(struct lease *l, const char *sql, const struct ph_sqlite_param *params, size_t count,
                int64_t *ret, struct ph_error *err)
 {
@@ -46,7 +47,9 @@ static int ask(struct lease *l, const char *sql, const struct ph_sqlite_param *p
     rc = ph_sqlite_query(&l->db, sql, params, count, &stmt, err);
     bool found = rc == 1;
     while (rc == 1) {
-        *ret = sqlite3_column_int64(stmt, 0);
+        if (ret) {
+            *ret = sqlite3_column_int64(stmt, 0);
+        }
         rc = ph_sqlite_step(&l->db, stmt, err);
     }
     if (rc == 0) {
