@@ -185,7 +185,7 @@ int ph_sqlite_open(struct ph_sqlite *db, const char *uri, enum ph_sqlite_mode mo
                    struct ph_error *err)
 {
     assert(db && uri);
-    struct ph_str path = {NULL, 0};
+    struct ph_str path = PH_STR("");
     int rc = ph_sqlite_path(uri, &path, err);
     if (rc < 0) {
         return rc;
