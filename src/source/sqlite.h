@@ -46,12 +46,10 @@ int ph_sqlite_read_fetch(struct ph_sqlite_source *s, struct ph_batch *batch,
 int ph_sqlite_read_last(struct ph_sqlite_source *s, int64_t *ret,
                         struct ph_error *err) PH_MUST_CHECK;
 
-/* The bytes that ph_sqlite_row_take will count for the row that stmt (q_read.sql) is at. */
-size_t ph_sqlite_row_bytes(sqlite3_stmt *stmt);
-/* Its position. */
+/* The position of the row that stmt (q_read.sql) is at. */
 int64_t ph_sqlite_row_position(sqlite3_stmt *stmt);
-/* Copies the row into the batch's arena as event; false without room. *flaw says why it is no event
- * that can be delivered (whoever owns the file can make such), or is NULL. */
+/* Copies that row into the batch's arena as event; false without room. *flaw says why it is no
+ * event that can be delivered (whoever owns the file can make such), or is NULL. */
 bool ph_sqlite_row_take(sqlite3_stmt *stmt, struct ph_arena *arena, struct ph_event *event,
                         const char **flaw) PH_MUST_CHECK;
 

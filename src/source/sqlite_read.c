@@ -94,14 +94,6 @@ static int look(struct ph_sqlite_source *s, struct ph_error *err)
     return newest > s->cursor ? make_durable(s, newest, err) : rest(s);
 }
 
-static bool has_room(const struct ph_sqlite_source *s, const struct ph_batch *batch)
-{
-    size_t events = s->env->batch_events < batch->cap ? s->env->batch_events : batch->cap;
-    return batch->count == 0 ||
-           (batch->count < events &&
-            batch->bytes + ph_sqlite_row_bytes(s->page) <= s->env->batch_bytes);
-}
-
 /* One span for the whole batch: the log has one tick, and what its snapshot stands for is the log
  * itself. */
 static struct ph_tick_span *new_span(const struct ph_sqlite_source *s, struct ph_arena *arena)
@@ -116,22 +108,31 @@ static struct ph_tick_span *new_span(const struct ph_sqlite_source *s, struct ph
     return span;
 }
 
+/* 1 = taken; 0 = the batch is full, and the row comes again with the next one. */
 static int take_row(struct ph_sqlite_source *s, struct ph_batch *batch,
                     const struct ph_tick_span *span, struct ph_error *err)
 {
-    struct ph_event *event = ph_batch_add(batch);
-    assert(event);
+    size_t events = s->env->batch_events < batch->cap ? s->env->batch_events : batch->cap;
+    struct ph_event *event = batch->count < events ? ph_batch_add(batch) : NULL;
+    if (!event) {
+        return 0;
+    }
     const char *flaw = NULL;
     if (!ph_sqlite_row_take(s->page, &batch->arena, event, &flaw)) {
         batch->count--;
         return ph_fail(err, PH_E_NOMEM, "no memory for a batch");
     }
+    size_t bytes = batch->bytes + event->payload.len + event->headers_json.len;
+    if (bytes > s->env->batch_bytes && batch->count > 1) {
+        batch->count--;
+        return 0;
+    }
+    batch->bytes = bytes;
     event->span = span;
-    batch->bytes += event->payload.len + event->headers_json.len;
     if (flaw) {
         ph_batch_verdict(batch, event, PH_REJECT, flaw);
     }
-    return 0;
+    return 1;
 }
 
 /* Reads until the batch is full or the page at its end: 0, or an error. */
@@ -140,11 +141,8 @@ static int read_rows(struct ph_sqlite_source *s, struct ph_batch *batch,
 {
     int rc;
     while ((rc = ph_sqlite_step(&s->read, s->page, err)) == 1) {
-        if (!has_room(s, batch)) {
-            return 0;
-        }
         rc = take_row(s, batch, span, err);
-        if (rc < 0) {
+        if (rc <= 0) {
             return rc;
         }
     }

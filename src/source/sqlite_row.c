@@ -27,12 +27,6 @@ int64_t ph_sqlite_row_position(sqlite3_stmt *stmt)
     return sqlite3_column_int64(stmt, COL_POSITION);
 }
 
-size_t ph_sqlite_row_bytes(sqlite3_stmt *stmt)
-{
-    return ph_sqlite_column(stmt, COL_HEADERS).len + ph_sqlite_column(stmt, COL_PAYLOAD).len +
-           ph_sqlite_column(stmt, COL_PAYLOAD_BYTES).len;
-}
-
 /* Eight bytes at a time as long as they are ASCII without a zero byte. */
 static bool is_clean(struct ph_str s)
 {
@@ -107,10 +101,15 @@ static const char *take_texts(sqlite3_stmt *stmt, struct ph_event *event)
     const char *flaw = NULL;
     for (size_t i = 0; i < TEXT_COUNT; i++) {
         const struct text_column *c = &text_columns[i];
-        struct ph_str text = ph_sqlite_column(stmt, c->column);
-        bool good = text.ptr ? sqlite3_column_type(stmt, c->column) == SQLITE_TEXT &&
-                                   (text.len > 0 || !c->needed) && c->is_good(text)
-                             : !c->needed;
+        struct ph_str text = {NULL, 0};
+        int type = sqlite3_column_type(stmt, c->column);
+        bool good = type == SQLITE_NULL && !c->needed;
+        if (type == SQLITE_TEXT) {
+            const char *bytes = sqlite3_column_blob(stmt, c->column); /* NULL when it is empty */
+            text =
+                (struct ph_str){bytes ? bytes : "", (size_t)sqlite3_column_bytes(stmt, c->column)};
+            good = (text.len > 0 || !c->needed) && c->is_good(text);
+        }
         *slice_of(event, c->column) = good ? text : (struct ph_str){NULL, 0};
         flaw = good || flaw ? flaw : c->flaw;
     }
@@ -145,8 +144,7 @@ static const char *take_fixed(sqlite3_stmt *stmt, struct ph_event *event)
         event->created_us = 0;
         flaw = "created_at is no number of milliseconds";
     }
-    if (sqlite3_column_type(stmt, COL_EVENT_ID) == SQLITE_NULL ||
-        !ph_uuid_parse(ph_sqlite_column(stmt, COL_EVENT_ID), &event->id)) {
+    if (!ph_uuid_parse(ph_sqlite_column(stmt, COL_EVENT_ID), &event->id)) {
         event->id = (struct ph_uuid){{0}};
         flaw = "event_id is no UUID";
     }
