@@ -253,7 +253,10 @@ int ph_publish_check(const struct posthorn_event *events, size_t count,
 {
     *batch = (struct ph_publish_batch){.count = count, .rows = &batch->one};
     ph_buf_init(&batch->headers, POSTHORN_BATCH_BYTES);
-    if (!events && count > 0) {
+    if (count == 0) {
+        return 0;
+    }
+    if (!events) {
         return ph_fail(err, PH_E_USAGE, "no event was given (NULL)");
     }
     if (count > POSTHORN_BATCH_MAX) {
