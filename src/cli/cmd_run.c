@@ -4,9 +4,6 @@
  * Place: a row of ph_commands; words and file in, the supervisor does the rest.
  * Promise: every mistake of words, file and environment is told at once, before anything is opened.
  */
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "cli/commands.h"
 #include "cli/pipeline_options.h"
 #include "cli/supervisor.h"
@@ -14,23 +11,6 @@
 static int load(void *arg, struct ph_config *ret, struct ph_buf *problems)
 {
     return ph_config_load(arg, ret, problems);
-}
-
-/* --config, or both of --from and --to. */
-static int check_words(const struct ph_config_args *args, struct ph_error *err)
-{
-    if (args->path && (args->from || args->to || args->name)) {
-        return ph_fail(err, PH_E_USAGE, "--%s does not go with --config",
-                       args->from ? "from"
-                       : args->to ? "to"
-                                  : "name");
-    }
-    if (!args->path && (!args->from || !args->to)) {
-        return ph_fail(err, PH_E_USAGE,
-                       "--%s is missing (or --config FILE instead of --from and --to)",
-                       args->from ? "to" : "from");
-    }
-    return 0;
 }
 
 static int supervise(struct ph_config_args *args, struct ph_error *err)
@@ -48,31 +28,20 @@ static int supervise(struct ph_config_args *args, struct ph_error *err)
 
 static int run_run(const struct ph_cli *cli)
 {
-    const char *assignments[PH_CLI_VALUES_MAX];
+    struct ph_cli_pipelines words;
     struct ph_error err = {0};
-    struct ph_config_args args = {
-        .path = ph_cli_get(cli, "config"),
-        .from = ph_cli_get(cli, "from"),
-        .to = ph_cli_get(cli, "to"),
-        .name = ph_cli_get(cli, "name"),
-        .assignments = assignments,
-        .assignment_count = ph_cli_all(cli, "set", assignments, PH_CLI_VALUES_MAX),
-        .environ = environ,
-        .once = ph_cli_get(cli, "once") != NULL,
-    };
-    if (!args.path && !args.from && !args.to) {
-        args.path = getenv("POSTHORN_CONFIG");
+    int rc = ph_cli_pipelines(cli, &words, &err);
+    if (rc == 0 && words.args.path && words.args.name) {
+        rc = ph_fail(&err, PH_E_USAGE, "--name does not go with --config");
     }
-    if (check_words(&args, &err) < 0) {
+    if (rc < 0) {
         (void)fprintf(stderr, "posthorn: run: %s (see posthorn help run)\n", err.text);
         return PH_EXIT_USAGE;
     }
-    return ph_code_exit(supervise(&args, &err));
+    return ph_code_exit(supervise(&words.args, &err));
 }
 
 static const struct ph_cli_option run_options[] = {
-    {"config", "FILE", "The configuration with all pipelines; else the file of POSTHORN_CONFIG.",
-     false},
     PH_CLI_PIPELINE_OPTIONS,
     {"once", NULL, "Delivers what is in the log now and exits.", false},
     PH_CLI_OPTION_END,

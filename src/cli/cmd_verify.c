@@ -106,18 +106,49 @@ static int answer(const struct ph_verify_result *found, bool json)
     return status != PH_EXIT_OK ? status : found->ok ? PH_EXIT_OK : PH_EXIT_FOUND;
 }
 
+/* The pipeline of that name; without one, the only one there is. */
+static const struct ph_pipeline_config *choose(const struct ph_config *config, const char *name,
+                                               struct ph_error *err)
+{
+    for (size_t i = 0; i < config->count; i++) {
+        if (config->count == 1 || (name && strcmp(config->pipelines[i]->name, name) == 0)) {
+            return &config->pipelines[i]->pipeline;
+        }
+    }
+    (void)ph_fail(err, PH_E_USAGE, "verify: %s%s; --name chooses one of the %zu pipelines",
+                  name ? "the file has no pipeline " : "--name is missing", name ? name : "",
+                  config->count);
+    return NULL;
+}
+
+static int verify_one(const struct ph_cli *cli, const struct ph_config *config,
+                      struct ph_error *err)
+{
+    struct ph_verify_result found;
+    const struct ph_pipeline_config *pipeline = choose(config, ph_cli_get(cli, "name"), err);
+    if (!pipeline) {
+        return ph_cli_fail(err);
+    }
+    int rc = ph_verify_run(pipeline, ph_cli_get(cli, "strict") != NULL, &found, err);
+    return rc < 0 ? ph_cli_fail(err) : answer(&found, ph_cli_get(cli, "json") != NULL);
+}
+
 static int verify_run(const struct ph_cli *cli)
 {
-    struct ph_settings settings = {0};
+    struct ph_cli_pipelines words;
+    struct ph_config config = {.count = 0};
     struct ph_error err = {0};
-    struct ph_verify_result found;
-    int status = ph_cli_settings(cli, &settings);
-    if (status == PH_EXIT_OK) {
-        bool strict = ph_cli_get(cli, "strict") != NULL;
-        int rc = ph_verify_run(&settings.pipeline, strict, &found, &err);
-        status = rc < 0 ? ph_cli_fail(&err) : answer(&found, ph_cli_get(cli, "json") != NULL);
+    struct ph_buf problems;
+    if (ph_cli_pipelines(cli, &words, &err) < 0) {
+        (void)fprintf(stderr, "posthorn: verify: %s (see posthorn help verify)\n", err.text);
+        return PH_EXIT_USAGE;
     }
-    ph_settings_free(&settings);
+    ph_buf_init(&problems, PH_CLI_PAGE_MAX);
+    int rc = ph_config_load(&words.args, &config, &problems);
+    ph_cli_complain(ph_buf_text(&problems));
+    int status = rc < 0 ? ph_code_exit(rc) : verify_one(cli, &config, &err);
+    ph_buf_free(&problems);
+    ph_config_free(&config);
     return status;
 }
 
@@ -132,6 +163,7 @@ const struct ph_command ph_cmd_verify = {
     .name = "verify",
     .summary = "Compares the log with a sink.",
     .usage =
+        "verify --config FILE [--name PIPELINE] [--set PIPELINE.KEY=VALUE]... [--strict] [--json]\n"
         "verify --from DB-URI --to SINK-URI [--name N] [--set KEY=VALUE]... [--strict] [--json]",
     .options = verify_options,
     .details =

@@ -1,37 +1,38 @@
 /*
- * From the words --from, --to, --name and --set to a pipeline's settings, and the help for them.
- * Place: between run or verify and config/settings.
- * Promise: all mistakes are told at once, one line each.
+ * From the words --config, --from, --to, --name and --set to what ph_config_load wants, and the
+ * help for them. Place: between run or verify and config/.
  */
 #include "cli/pipeline_options.h"
 
-int ph_cli_settings(const struct ph_cli *cli, struct ph_settings *settings)
+#include <stdlib.h>
+#include <unistd.h>
+
+int ph_cli_pipelines(const struct ph_cli *cli, struct ph_cli_pipelines *out, struct ph_error *err)
 {
-    const char *assignments[PH_CLI_VALUES_MAX];
-    struct ph_error err = {0};
-    int rc = ph_cli_need(cli, "from", &err);
-    if (rc == 0) {
-        rc = ph_cli_need(cli, "to", &err);
-    }
-    if (rc < 0) {
-        (void)fprintf(stderr, "posthorn: %s: %s (see posthorn help %s)\n", cli->command->name,
-                      err.text, cli->command->name);
-        return PH_EXIT_USAGE;
-    }
-    struct ph_settings_args args = {
+    struct ph_config_args *args = &out->args;
+    *args = (struct ph_config_args){
+        .path = ph_cli_get(cli, "config"),
         .from = ph_cli_get(cli, "from"),
         .to = ph_cli_get(cli, "to"),
         .name = ph_cli_get(cli, "name"),
-        .assignments = assignments,
-        .assignment_count = ph_cli_all(cli, "set", assignments, PH_CLI_VALUES_MAX),
+        .assignments = out->assignments,
+        .assignment_count = ph_cli_all(cli, "set", out->assignments, PH_CLI_VALUES_MAX),
+        .environ = environ,
         .once = ph_cli_get(cli, "once") != NULL,
     };
-    struct ph_buf problems;
-    ph_buf_init(&problems, PH_CLI_PAGE_MAX);
-    rc = ph_settings_load(settings, &args, &problems);
-    ph_cli_complain(ph_buf_text(&problems));
-    ph_buf_free(&problems);
-    return ph_code_exit(rc);
+    if (args->path && (args->from || args->to)) {
+        return ph_fail(err, PH_E_USAGE, "--%s does not go with --config",
+                       args->from ? "from" : "to");
+    }
+    if (!args->path && !args->from && !args->to) {
+        args->path = getenv("POSTHORN_CONFIG");
+    }
+    if (!args->path && (!args->from || !args->to)) {
+        return ph_fail(err, PH_E_USAGE,
+                       "--%s is missing (or --config FILE instead of --from and --to)",
+                       args->from ? "to" : "from");
+    }
+    return 0;
 }
 
 void ph_cli_pipeline_help(struct ph_buf *out)

@@ -55,6 +55,11 @@ def test_lanes_by_match_share_one_log(posthorn, database, tmp_path):
     assert sorted(kinds(orders)) == ["OrderPlaced"] * 300 + ["Refund"] * 200
     assert len(kinds(all_of_it)) == 600
     rows = posthorn.json("status", database.dsn())["pipelines"]
+    for name, count in [("urgent", 300), ("calm", 300), ("orders", 500), ("all", 600)]:
+        found = posthorn.json("verify", "-c", config, "--name", name, "--strict")
+        assert found["ok"] and found["events"] == found["records"] == count, (name, found)
+    done = posthorn.run("verify", "-c", config)
+    assert done.returncode == 64 and "--name is missing" in done.stderr
     assert {r["name"]: r["lagEvents"] for r in rows} == {"urgent": 0, "calm": 0, "orders": 0, "all": 0}
 
 
@@ -184,7 +189,7 @@ def test_many_reloads_under_load_lose_nothing(posthorn, database, tmp_path):
     assert daemon.stop() == 0
     assert daemon.log.count("pipeline=b msg=\"delivering") == 1
     for name, out in zip("ab", files):
-        found = posthorn.json("verify", "--from", database.dsn(), "--to", f"file:{out}", "--name", name, "--strict")
+        found = posthorn.json("verify", "--config", path, "--name", name, "--strict")
         assert found["ok"] and found["events"] == found["records"] == 6000
 
 
