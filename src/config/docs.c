@@ -54,3 +54,32 @@ bool ph_docs_section(size_t n, struct ph_docs_section *ret)
     }
     return false;
 }
+
+static void walk_section(struct ph_buf *out, const struct ph_docs_format *format,
+                         const struct ph_docs_section *section, bool first)
+{
+    format->begin(out, section);
+    for (const struct ph_docs_key *key = ph_docs_keys; first && key->family; key++) {
+        if (strcmp(key->family, section->family) == 0) {
+            format->key(out, key->family, key->name, key->type, NULL, key->help);
+        }
+    }
+    for (const struct ph_option *row = section->table; row->name; row++) {
+        struct ph_buf value;
+        ph_buf_init(&value, 1024);
+        ph_option_describe(row, &value);
+        format->key(out, section->family, row->name, ph_buf_text(&value), row->fallback, row->help);
+        ph_buf_free(&value);
+    }
+    format->end(out);
+}
+
+void ph_docs_walk(struct ph_buf *out, const struct ph_docs_format *format)
+{
+    struct ph_docs_section section;
+    const char *family = "-"; /* the keys without a table stand in the first section of theirs */
+    for (size_t n = 0; ph_docs_section(n, &section); n++) {
+        walk_section(out, format, &section, strcmp(family, section.family) != 0);
+        family = section.family;
+    }
+}

@@ -33,4 +33,16 @@ struct ph_docs_key {
 };
 extern const struct ph_docs_key ph_docs_keys[]; /* ended by a NULL family */
 
+/* A page that shows one section after the other, and in each its keys. */
+struct ph_docs_format {
+    void (*begin)(struct ph_buf *out, const struct ph_docs_section *section);
+    /* value: what one looks like; fallback NULL: none */
+    void (*key)(struct ph_buf *out, const char *family, const char *name, const char *value,
+                const char *fallback, const char *help);
+    void (*end)(struct ph_buf *out);
+};
+
+/* Gives every section and key to format, in the order of the pages. */
+void ph_docs_walk(struct ph_buf *out, const struct ph_docs_format *format);
+
 #endif

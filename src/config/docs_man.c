@@ -38,7 +38,7 @@ static void put_text(struct ph_buf *out, const char *text)
     }
 }
 
-static void put_key(struct ph_buf *out, const char *family, const char *name, const char *type,
+static void put_key(struct ph_buf *out, const char *family, const char *name, const char *value,
                     const char *fallback, const char *help)
 {
     ph_buf_putc(out, '*');
@@ -48,7 +48,7 @@ static void put_key(struct ph_buf *out, const char *family, const char *name, co
     ph_buf_puts(out, "*\n\t");
     put_text(out, help);
     ph_buf_puts(out, ". ");
-    put_text(out, type);
+    put_text(out, value);
     if (fallback) {
         ph_buf_puts(out, "; default ");
         put_text(out, *fallback ? fallback : "empty");
@@ -56,7 +56,7 @@ static void put_key(struct ph_buf *out, const char *family, const char *name, co
     ph_buf_puts(out, "\n\n");
 }
 
-static void put_section(struct ph_buf *out, const struct ph_docs_section *section, bool first)
+static void begin_section(struct ph_buf *out, const struct ph_docs_section *section)
 {
     const char *title = *section->family ? section->family : "pipeline";
     ph_buf_puts(out, "# ");
@@ -69,28 +69,17 @@ static void put_section(struct ph_buf *out, const struct ph_docs_section *sectio
     ph_buf_puts(out, "\n\n");
     put_text(out, section->about);
     ph_buf_puts(out, "\n\n");
-    for (const struct ph_docs_key *key = ph_docs_keys; first && key->family; key++) {
-        if (strcmp(key->family, section->family) == 0) {
-            put_key(out, key->family, key->name, key->type, NULL, key->help);
-        }
-    }
-    for (const struct ph_option *row = section->table; row->name; row++) {
-        struct ph_buf type;
-        ph_buf_init(&type, 1024);
-        ph_option_describe(row, &type);
-        put_key(out, section->family, row->name, ph_buf_text(&type), row->fallback, row->help);
-        ph_buf_free(&type);
-    }
+}
+
+static void end_section(struct ph_buf *out)
+{
+    (void)out;
 }
 
 void ph_docs_man(struct ph_buf *out)
 {
-    struct ph_docs_section section;
-    const char *family = "-";
+    static const struct ph_docs_format format = {begin_section, put_key, end_section};
     ph_buf_puts(out, introduction);
-    for (size_t n = 0; ph_docs_section(n, &section); n++) {
-        put_section(out, &section, strcmp(family, section.family) != 0);
-        family = section.family;
-    }
+    ph_docs_walk(out, &format);
     ph_buf_puts(out, "# SEE ALSO\n\n*posthorn*(1)\n");
 }

@@ -52,57 +52,50 @@ static const char introduction[] =
     "behind the secret does not count. A configuration file that every user can read must hold no "
     "secret.\n\n";
 
-static void put_row(struct ph_buf *out, const char *family, const char *name, const char *type,
-                    const char *fallback, const char *help)
+/* A '|' would end the column. */
+static void put_cell(struct ph_buf *out, const char *text)
 {
-    ph_buf_printf(out, "| `%s%s%s` | ", family, *family ? "." : "", name);
-    for (; *type; type++) { /* a '|' would end the column */
-        ph_buf_puts(out, *type == '|' ? "\\" : "");
-        ph_buf_putc(out, *type);
+    ph_buf_puts(out, " ");
+    for (; *text; text++) {
+        ph_buf_puts(out, *text == '|' ? "\\" : "");
+        ph_buf_putc(out, *text);
     }
-    ph_buf_printf(out, " | %s%s%s | ", fallback && *fallback ? "`" : "",
-                  !fallback   ? ""
-                  : *fallback ? fallback
-                              : "empty",
-                  fallback && *fallback ? "`" : "");
-    for (; *help; help++) {
-        ph_buf_puts(out, *help == '|' ? "\\" : "");
-        ph_buf_putc(out, *help);
-    }
-    ph_buf_puts(out, " |\n");
+    ph_buf_puts(out, " |");
 }
 
-static void put_section(struct ph_buf *out, const struct ph_docs_section *section, bool first)
+static void put_key(struct ph_buf *out, const char *family, const char *name, const char *value,
+                    const char *fallback, const char *help)
+{
+    ph_buf_printf(out, "| `%s%s%s` |", family, *family ? "." : "", name);
+    put_cell(out, value);
+    if (fallback && *fallback) {
+        ph_buf_printf(out, " `%s` |", fallback);
+    } else {
+        ph_buf_puts(out, fallback ? " empty |" : "  |");
+    }
+    put_cell(out, help);
+    ph_buf_putc(out, '\n');
+}
+
+static void begin_section(struct ph_buf *out, const struct ph_docs_section *section)
 {
     const char *title = *section->family ? section->family : "pipeline";
-    ph_buf_printf(out, "## %s%s%s\n\n%s\n\n", title, section->driver ? ": " : "",
+    ph_buf_printf(out, "## %s%s%s\n\n%s\n", title, section->driver ? ": " : "",
                   section->driver ? section->driver : "", section->about);
-    if (section->table[0].name || first) {
-        ph_buf_puts(out, "| key | value | default | |\n|---|---|---|---|\n");
+    if (section->table[0].name) {
+        ph_buf_puts(out, "\n| key | value | default | |\n|---|---|---|---|\n");
     }
-    for (const struct ph_docs_key *key = ph_docs_keys; first && key->family; key++) {
-        if (strcmp(key->family, section->family) == 0) {
-            put_row(out, key->family, key->name, key->type, NULL, key->help);
-        }
-    }
-    for (const struct ph_option *row = section->table; row->name; row++) {
-        struct ph_buf type;
-        ph_buf_init(&type, 1024);
-        ph_option_describe(row, &type);
-        put_row(out, section->family, row->name, ph_buf_text(&type), row->fallback, row->help);
-        ph_buf_free(&type);
-    }
+}
+
+static void end_section(struct ph_buf *out)
+{
     ph_buf_putc(out, '\n');
 }
 
 void ph_docs_markdown(struct ph_buf *out)
 {
-    struct ph_docs_section section;
-    const char *family = "-";
+    static const struct ph_docs_format format = {begin_section, put_key, end_section};
     ph_buf_puts(out, introduction);
-    for (size_t n = 0; ph_docs_section(n, &section); n++) {
-        put_section(out, &section, strcmp(family, section.family) != 0);
-        family = section.family;
-    }
+    ph_docs_walk(out, &format);
     out->len -= out->len > 0 && !out->failed; /* one line end is enough */
 }
