@@ -20,6 +20,8 @@ struct frame {
     size_t index;    /* of the next item of a sequence */
     size_t path_len; /* of the path without this frame's key */
     bool has_key;    /* a mapping's key was read, its value comes next */
+    yaml_mark_t key_at;
+    bool repeated; /* its key, or one above, was there before, which has been said */
 };
 
 struct reader {
@@ -27,6 +29,7 @@ struct reader {
     const char *name;
     struct ph_values *values;
     struct ph_document_names *names;
+    struct ph_values seen; /* paths of keys with no single value behind them, and their places */
     struct ph_buf *problems;
     struct frame frames[PH_DOCUMENT_DEPTH_MAX];
     size_t depth;
@@ -125,6 +128,9 @@ static void add_value(struct reader *r, struct ph_str pipeline, struct ph_str pa
     char name[PATH_LEN_MAX];
     (void)snprintf(name, sizeof name, "%.*s", PH_STR_ARG(pipeline));
     const struct ph_value *twin = ph_values_find(r->values, name, key);
+    if (twin && top(r) && top(r)->repeated) {
+        return;
+    }
     if (twin) {
         char text[2 * PATH_LEN_MAX];
         (void)snprintf(text, sizeof text, "%s is given twice; the first one is at %s", key,
@@ -194,15 +200,47 @@ static void note_pipeline(struct reader *r, yaml_mark_t at)
     }
 }
 
+/* The key just read has a mapping, a list or nothing behind it: not twice, since two mappings would
+ * become one that nobody wrote. True when it is, or is below one that is. */
+static bool note_key(struct reader *r)
+{
+    const struct frame *frame = top(r);
+    if (!frame || frame->sequence || frame->repeated) {
+        return frame && frame->repeated;
+    }
+    if (r->path_len == frame->path_len) {
+        return false; /* the key was too long to keep, which has been said */
+    }
+    yaml_mark_t at = frame->key_at;
+    const struct ph_value *twin = ph_values_find(&r->seen, "", r->path);
+    char text[2 * PATH_LEN_MAX];
+    if (twin) {
+        (void)snprintf(text, sizeof text, "%s is given twice; the first one is at %s",
+                       r->path + frame->path_len + (frame->path_len > 0), twin->origin);
+        report(r, at, PH_E_CONFIG, text);
+        return true;
+    }
+    struct ph_error err = {0};
+    (void)snprintf(text, sizeof text, "%s:%zu:%zu", r->name, at.line + 1, at.column + 1);
+    int rc = ph_values_add(&r->seen, PH_STR(""), (struct ph_str){r->path, r->path_len}, PH_STR(""),
+                           text, &err);
+    if (rc < 0) {
+        report(r, at, rc, err.text);
+    }
+    return false;
+}
+
 static void open_frame(struct reader *r, bool sequence, yaml_mark_t at)
 {
     enter_item(r);
+    bool repeated = note_key(r);
     if (r->depth == PH_DOCUMENT_DEPTH_MAX) {
         report(r, at, PH_E_CONFIG, "nested too deep");
         r->stop = true;
         return;
     }
-    r->frames[r->depth++] = (struct frame){.sequence = sequence, .path_len = r->path_len};
+    r->frames[r->depth++] =
+        (struct frame){.sequence = sequence, .path_len = r->path_len, .repeated = repeated};
     if (r->depth == 3) {
         note_pipeline(r, at);
     }
@@ -217,6 +255,7 @@ static void close_frame(struct reader *r)
 static void take_key(struct reader *r, struct frame *frame, struct ph_str key, yaml_mark_t at)
 {
     frame->has_key = true;
+    frame->key_at = at;
     if (key.len == 0 || memchr(key.ptr, '\n', key.len)) {
         report(r, at, PH_E_CONFIG, "a key must be one word");
         key = PH_STR("?");
@@ -247,8 +286,11 @@ static void on_scalar(struct reader *r, const yaml_event_t *event)
     enter_item(r);
     if (!is_null(event, text)) {
         take_value(r, text, event->start_mark);
-    } else if (r->depth == 2) {
-        note_pipeline(r, event->start_mark); /* "orders:" and nothing behind it */
+    } else {
+        (void)note_key(r);
+        if (r->depth == 2) {
+            note_pipeline(r, event->start_mark); /* "orders:" and nothing behind it */
+        }
     }
     leave_item(r);
 }
@@ -373,6 +415,7 @@ int ph_document_parse(const char *name, struct ph_str text, struct ph_values *va
     }
     int code = r->code;
     yaml_parser_delete(&r->parser);
+    ph_values_free(&r->seen);
     ph_mem_free(r);
     return code;
 }

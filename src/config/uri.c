@@ -37,7 +37,7 @@ static bool ends_with(struct ph_str text, const char *word)
 
 bool ph_name_is_secret(struct ph_str name)
 {
-    static const char *const words[] = {"password", "passwd", "passphrase", "secret"};
+    static const char *const words[] = {"password", "passwd", "passphrase", "secret", "jaas"};
     if (ends_with(name, "_file")) {
         return false; /* it says where the secret is */
     }
@@ -46,7 +46,7 @@ bool ph_name_is_secret(struct ph_str name)
             return true;
         }
     }
-    return ends_with(name, "token");
+    return ends_with(name, "token") || ends_with(name, "key.pem"); /* ssl.key.pem: the key itself */
 }
 
 static size_t find(struct ph_str text, size_t from, const char *any)

@@ -98,7 +98,7 @@ pipelines:
                         ("11:19: pipelines.bad name: ", 'source.uri: unknown kind of URI "ftp"'),
                         (" pipelines.bad name: ", "sink.uri is missing"),
                         ("12:10: ", "anchors and tags are not allowed"),
-                        ("14:19: ", "source.uri is given twice"),
+                        ("14:5: ", "source is given twice; the first one is at"),
                         ("--set: orders: ", 'batch_events: "x" is not valid; expected a whole number'),
                         ("--set nix.a: ", "write it as PIPELINE.KEY=VALUE"),
                         ("POSTHORN_SOURCE_POL_MAX: ", "did you mean ...SOURCE_POLL_MAX?")]:
@@ -166,7 +166,7 @@ def test_secrets_are_masked_wherever_they_come_from(tmp_path):
 pipelines:
   a:
     source: {{uri: "postgresql://u:{SECRET}@h/db"}}
-    sink: {{uri: "kafka://k:9092", kafka: {{sasl.password: {SECRET}, client.id: c}}}}
+    sink: {{uri: "kafka://k:9092", kafka: {{sasl.password: {SECRET}, ssl.key.pem: {SECRET}, client.id: c}}}}
   b:
     source: {{uri_file: {tmp_path}/uri}}
     sink: {{uri: "stdout:"}}

@@ -102,6 +102,12 @@ static void refusals(void **state)
         {"pipelines: {a: {window: *x}}", "f.yaml:1:25: aliases are not allowed"},
         {"pipelines:\n  a: {window: 1,\n    window: 2}", "f.yaml:3:13: window is given twice"},
         {"pipelines: {a: {sink: {x: 1}, sink.x: 2}}", "sink.x is given twice; the first one"},
+        {"pipelines:\n  a: {x: 1}\n  b: {x: 1}\n  a: {y: 1}",
+         "f.yaml:4:3: a is given twice; the first one is at f.yaml:2:3"},
+        {"pipelines:\n  a:\n    sink: {x: 1}\n    sink: {y: 1}", "f.yaml:4:5: sink is given twice"},
+        {"pipelines: {a: {x: 1}}\npipelines: {b: {x: 1}}", "f.yaml:2:1: pipelines is given twice"},
+        {"pipelines: {a: , a: {x: 1}}", "f.yaml:1:18: a is given twice"},
+        {"pipelines: {a: {r: [{x: 1}, {y: {z: 1}, y: {w: 1}}]}}", "f.yaml:1:41: y is given twice"},
         {"a: {b: 1}", "f.yaml:1:8: expected pipelines or defaults"},
         {"pipelines: 3", "f.yaml:1:12: expected a mapping here"},
         {"pipelines: {a: 3}", "f.yaml:1:16: expected a mapping here"},
@@ -157,6 +163,19 @@ static void too_large(void **state)
     free(text);
 }
 
+static void a_long_key_is_only_long(void **state)
+{
+    (void)state;
+    char text[1024];
+    (void)snprintf(text, sizeof text, "pipelines: {a: {x: 1, %0600d: {y: 1}}}", 7);
+    struct fixture f;
+    parse(&f, text);
+    assert_int_equal(f.rc, PH_E_CONFIG);
+    assert_non_null(strstr(ph_buf_text(&f.problems), "too long"));
+    assert_null(strstr(ph_buf_text(&f.problems), "twice"));
+    drop(&f);
+}
+
 static void memory_runs_out(void **state)
 {
     (void)state;
@@ -191,6 +210,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_mistakes_in_one_pass, unit_memory_watch,
                                         unit_memory_restore),
         cmocka_unit_test_setup_teardown(too_large, unit_memory_watch, unit_memory_restore),
+        cmocka_unit_test_setup_teardown(a_long_key_is_only_long, unit_memory_watch,
+                                        unit_memory_restore),
         cmocka_unit_test_setup_teardown(memory_runs_out, unit_memory_watch, unit_memory_restore),
     };
     return cmocka_run_group_tests_name("config/document", tests, NULL, NULL);

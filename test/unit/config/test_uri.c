@@ -67,6 +67,10 @@ static void secrets(void **state)
     assert_true(ph_name_is_secret(PH_STR("SSL.KEY.PASSWORD")));
     assert_true(ph_name_is_secret(PH_STR("client_secret")));
     assert_true(ph_name_is_secret(PH_STR("api_token")));
+    assert_true(ph_name_is_secret(PH_STR("ssl.key.pem")));
+    assert_true(ph_name_is_secret(PH_STR("sasl.jaas.config")));
+    assert_false(ph_name_is_secret(PH_STR("ssl.certificate.pem")));
+    assert_false(ph_name_is_secret(PH_STR("ssl.key.location")));
     assert_false(ph_name_is_secret(PH_STR("sasl.username")));
     assert_false(ph_name_is_secret(PH_STR("sasl.password_file")));
     assert_false(ph_name_is_secret(PH_STR("sasl.oauthbearer.token.endpoint.url")));
