@@ -234,6 +234,14 @@ void ph_cli_complain(const char *lines)
     }
 }
 
+void ph_cli_complain_all(const struct ph_buf *problems)
+{
+    ph_cli_complain(ph_buf_text(problems));
+    if (problems->failed) {
+        ph_cli_complain("there are more mistakes than can be shown here");
+    }
+}
+
 int ph_cli_print(const struct ph_buf *text)
 {
     struct ph_error err = {0};

@@ -87,6 +87,8 @@ void ph_cli_versions_line(struct ph_buf *out);
 int ph_cli_fail(const struct ph_error *err);
 /* The same for many lines, each of them prefixed. */
 void ph_cli_complain(const char *lines);
+/* The same for the mistakes of a configuration; says when there are more than the buffer held. */
+void ph_cli_complain_all(const struct ph_buf *problems);
 /* Writes text to stdout, whole; an exit status. */
 int ph_cli_print(const struct ph_buf *text);
 

@@ -40,7 +40,7 @@ static int load(const struct ph_cli *cli, struct ph_config *config)
     struct ph_buf problems;
     ph_buf_init(&problems, PH_CLI_PAGE_MAX);
     int rc = ph_config_load(&args, config, &problems);
-    ph_cli_complain(ph_buf_text(&problems));
+    ph_cli_complain_all(&problems);
     ph_buf_free(&problems);
     return rc;
 }

@@ -20,7 +20,7 @@ static int supervise(struct ph_config_args *args, struct ph_error *err)
     struct ph_buf problems;
     ph_buf_init(&problems, PH_CLI_PAGE_MAX);
     int rc = ph_supervisor_run(&config, &problems, err);
-    ph_cli_complain(ph_buf_text(&problems));
+    ph_cli_complain_all(&problems);
     ph_cli_complain(err->text);
     ph_buf_free(&problems);
     return rc;

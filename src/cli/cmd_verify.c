@@ -145,7 +145,7 @@ static int verify_run(const struct ph_cli *cli)
     }
     ph_buf_init(&problems, PH_CLI_PAGE_MAX);
     int rc = ph_config_load(&words.args, &config, &problems);
-    ph_cli_complain(ph_buf_text(&problems));
+    ph_cli_complain_all(&problems);
     int status = rc < 0 ? ph_code_exit(rc) : verify_one(cli, &config, &err);
     ph_buf_free(&problems);
     ph_config_free(&config);

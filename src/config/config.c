@@ -118,6 +118,12 @@ static void take_word(struct loading *l, const char *text)
     struct ph_error err = {0};
     const char *equals = strchr(text, '=');
     struct ph_str key = {text, equals ? (size_t)(equals - text) : 0};
+    if (key.len == 0) {
+        (void)ph_fail(&err, PH_E_CONFIG, "--set %s: write it as PIPELINE.KEY=VALUE",
+                      ph_name_is_secret(ph_str_from(text)) ? "***" : text);
+        report(l, err.code, err.text);
+        return;
+    }
     const char *name =
         key.len > 2 && key.ptr[0] == '*' && key.ptr[1] == '.' ? "*" : name_in_front(l, key);
     if (!name) {

@@ -96,6 +96,9 @@ static void found_below(struct meaning *m, const char *map, const char *rest)
         char c = key[i] == '_' ? '.' : key[i];
         key[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
     }
+    if (len > 5 && len < NAME_LEN_MAX && strcmp(key + len - 5, ".file") == 0) {
+        key[len - 5] = '_'; /* KEY_file: no property's name ends in ".file" */
+    }
     found(m, key);
 }
 

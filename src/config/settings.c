@@ -141,6 +141,26 @@ static const struct ph_value *find_value(const struct ph_settings_load *load, co
     return NULL;
 }
 
+/* There is no URI; perhaps there is something else in its place. */
+static int fail_no_uri(struct ph_settings_load *load, const char *key, struct ph_error *err)
+{
+    size_t len = strlen(key);
+    for (size_t i = 0; i < load->args->layer_count; i++) {
+        const struct ph_values *layer = load->args->layers[i];
+        for (size_t j = 0; j < layer->count; j++) {
+            const struct ph_value *value = &layer->items[j];
+            if (strncmp(value->key, key, len) == 0 && value->key[len] == '.' &&
+                (!*value->pipeline || strcmp(value->pipeline, load->name) == 0)) {
+                ph__settings_mark(load, value);
+                return ph_fail(err, PH_E_CONFIG, "%s: expected one text, not a list or a mapping",
+                               key);
+            }
+        }
+    }
+    return ph_fail(err, PH_E_CONFIG, "%s: pipelines.%s: %s is missing", load->args->where,
+                   load->name, key);
+}
+
 /* The URI of a side: the word, or source.uri of a layer, or the content of source.uri_file. A copy;
  * NULL when there is none, which has been said. */
 static char *take_uri(struct ph_settings_load *load, const char *word, const char *option,
@@ -164,8 +184,7 @@ static char *take_uri(struct ph_settings_load *load, const char *word, const cha
         rc = ph_secret_read(file->value, &text, &err);
         rc = rc < 0 ? ph_fail_prefix(&err, "%s", file_key) : rc;
     } else {
-        rc = ph_fail(&err, PH_E_CONFIG, "%s: pipelines.%s: %s is missing", load->args->where,
-                     load->name, key);
+        rc = fail_no_uri(load, key, &err);
     }
     char *copy = rc == 0 ? ph_mem_strdup(ph_buf_text(&text)) : NULL;
     if (rc < 0) {

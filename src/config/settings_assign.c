@@ -121,8 +121,13 @@ static int assign_in(struct ph_settings_load *load, const struct ph_settings_fam
     return ph_option_set(family->table, family->config, family->prefix, name, value, err);
 }
 
-/* KEY_file where KEY is a secret of the table: its content is the value of KEY. Below a map the
- * driver reads the file, and only its place is found here. 1 when it was one, 0, or an error. */
+static bool is_table_row(const struct ph_option *row)
+{
+    return row && row->type != PH_OPT_MAP;
+}
+
+/* KEY_file where KEY is a secret: the file's content is the value of KEY, which takes the place of
+ * *name. 1 when it was one, 0, or an error. */
 static int read_secret(const struct ph_settings_family *family, struct ph_str *name,
                        struct ph_str value, struct ph_buf *out, struct ph_error *err)
 {
@@ -131,27 +136,35 @@ static int read_secret(const struct ph_settings_family *family, struct ph_str *n
         return 0;
     }
     struct ph_str base = {name->ptr, name->len - end.len};
-    const struct ph_option *row = find_row(family->table, *name);
-    if (row && row->type == PH_OPT_MAP && ph_name_is_secret(base)) {
-        PH_CLEANUP(ph_cleanup_mem) char *path = ph_mem_zero(1, value.len + 1);
-        if (!path) {
-            return ph_fail(err, PH_E_NOMEM, "out of memory");
-        }
-        memcpy(path, value.ptr, value.len);
-        ph_secret_path(path, out);
-        return 1;
-    }
-    if (row || !find_row(family->table, base) || !ph_name_is_secret(base)) {
+    if (is_table_row(find_row(family->table, *name)) || !find_row(family->table, base) ||
+        !ph_name_is_secret(base)) {
         return 0;
     }
-    PH_CLEANUP(ph_cleanup_mem) char *path = ph_mem_zero(1, value.len + 1);
-    if (!path) {
-        return ph_fail(err, PH_E_NOMEM, "out of memory");
+    struct ph_buf path;
+    ph_buf_init(&path, 8192);
+    ph_buf_put_str(&path, value);
+    int rc = ph_buf_check(&path, "a path", err);
+    rc = rc < 0 ? rc : ph_secret_read(ph_buf_text(&path), out, err);
+    if (rc < 0) {
+        (void)ph_fail_prefix(err, "%s.%.*s", family->prefix, PH_STR_ARG(*name));
     }
-    memcpy(path, value.ptr, value.len);
+    ph_buf_free(&path);
     *name = base;
-    int rc = ph_secret_read(path, out, err);
     return rc < 0 ? rc : 1;
+}
+
+/* What stands on the command line can be read by every user of the machine. */
+static bool shows_secret(struct ph_settings_load *load, struct ph_str key, const char *origin)
+{
+    if (strcmp(origin, PH_SETTINGS_WORD) != 0 || !ph_name_is_secret(key)) {
+        return false;
+    }
+    struct ph_error err = {0};
+    (void)ph_fail(&err, PH_E_CONFIG,
+                  "%.*s would show a secret on the command line; use %.*s_file=PATH",
+                  PH_STR_ARG(key), PH_STR_ARG(key));
+    ph__settings_report_error(load, &err);
+    return true;
 }
 
 /* One value, for this pipeline or (for_all) for every one. */
@@ -160,6 +173,9 @@ static void assign(struct ph_settings_load *load, struct ph_str key, struct ph_s
 {
     struct ph_error err = {0};
     struct ph_str name;
+    if (shows_secret(load, key, origin)) {
+        return;
+    }
     struct ph_settings_family *family = family_of(load, key, &name);
     bool own = family == &load->families[PH_FAMILY_PIPELINE];
     if (!family || (own && !find_row(family->table, name))) {
@@ -191,12 +207,13 @@ void ph__settings_assign_word(struct ph_settings_load *load, const char *text)
     struct ph_error err = {0};
     const char *equals = strchr(text, '=');
     if (!equals || equals == text) {
-        (void)ph_fail(&err, PH_E_CONFIG, "--set %s: write it as KEY=VALUE", text);
+        (void)ph_fail(&err, PH_E_CONFIG, "--set %s: write it as KEY=VALUE",
+                      ph_name_is_secret(ph_str_from(text)) ? "***" : text);
         ph__settings_report_error(load, &err);
         return;
     }
-    assign(load, (struct ph_str){text, (size_t)(equals - text)}, ph_str_from(equals + 1), "--set",
-           false);
+    assign(load, (struct ph_str){text, (size_t)(equals - text)}, ph_str_from(equals + 1),
+           PH_SETTINGS_WORD, false);
 }
 
 static bool is_uri_key(const char *key)

@@ -7,6 +7,8 @@
 
 #include "config/settings.h"
 
+#define PH_SETTINGS_WORD "--set" /* the origin of what stood on the command line */
+
 /* One family of keys: "source.poll_max" is "poll_max" in the table of the family "source". */
 struct ph_settings_family {
     const char *prefix; /* "" for the pipeline's own keys */

@@ -253,8 +253,10 @@ static int set_map(const struct ph_option *row, void *config, const char *prefix
     char **slot = map_slot(map, map_key(row, name));
     if (!slot) {
         ph_mem_free(copy);
-        return ph_fail(err, PH_E_NOMEM, "%s: no memory, or more than %d options below %s",
-                       full_name(prefix, name).text, PH_OPTION_MAP_MAX, row->name);
+        bool full = map->count == PH_OPTION_MAP_MAX;
+        return full ? ph_fail(err, PH_E_CONFIG, "%s: more than %d options below %s",
+                              full_name(prefix, name).text, PH_OPTION_MAP_MAX, row->name)
+                    : ph_fail(err, PH_E_NOMEM, "%s: no memory", full_name(prefix, name).text);
     }
     ph_mem_free(*slot);
     *slot = copy;

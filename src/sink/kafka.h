@@ -83,7 +83,7 @@ int ph_kafka_client_new(struct ph_kafka *k, struct ph_error *err) PH_MUST_CHECK;
  * threads. Accepts none. */
 void ph_kafka_client_end(struct ph_kafka *k,
                          void (*on_report)(struct ph_kafka *, const rd_kafka_message_t *));
-/* The properties a person set, checked and with secrets read from files, put into conf. */
+/* The properties a person set, checked, put into conf. */
 int ph_kafka_client_apply(const struct ph_kafka_config *config, rd_kafka_conf_t *conf,
                           bool producer, struct ph_error *err) PH_MUST_CHECK;
 /* HOST:PORT,... of a kafka:// URI. */

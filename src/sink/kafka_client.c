@@ -42,15 +42,6 @@ static const struct setting refused[] = {
     {"metadata.broker.list", NULL},  {"delivery.report.only.error", "false"},
 };
 
-static const char *const secrets[] = {
-    "sasl.password",
-    "ssl.key.password",
-    "ssl.keystore.password",
-    "sasl.oauthbearer.client.secret",
-};
-
-#define SECRET_MAX 8192
-
 int ph_kafka_brokers(const char *uri, char *out, size_t size, struct ph_error *err)
 {
     assert(strncmp(uri, URI_PREFIX, sizeof URI_PREFIX - 1) == 0 || strncmp(uri, "kafka:", 6) == 0);
@@ -106,44 +97,7 @@ static int refuse(const char *name, const char *value, struct ph_error *err)
                 name, value, refused[i].value);
         }
     }
-    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
-        if (strcmp(name, secrets[i]) == 0) {
-            return ph_fail(err, PH_E_CONFIG,
-                           "sink.kafka.%s would show a secret on the command line; use "
-                           "sink.kafka.%s_file=PATH",
-                           name, name);
-        }
-    }
     return 0;
-}
-
-/* sasl.password_file -> sasl.password; NULL when name is no such key. */
-static const char *secret_of(const char *name)
-{
-    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
-        size_t len = strlen(secrets[i]);
-        if (strncmp(name, secrets[i], len) == 0 && strcmp(name + len, "_file") == 0) {
-            return secrets[i];
-        }
-    }
-    return NULL;
-}
-
-static int set_secret(rd_kafka_conf_t *conf, const char *name, const char *path,
-                      struct ph_error *err)
-{
-    char value[SECRET_MAX];
-    FILE *file = fopen(path, "re");
-    if (!file) {
-        return ph_fail(err, PH_E_CONFIG, "sink.kafka.%s_file: %s cannot be read", name, path);
-    }
-    size_t len = fread(value, 1, sizeof value - 1, file);
-    (void)fclose(file);
-    value[len] = '\0';
-    value[strcspn(value, "\r\n")] = '\0';
-    int rc = set(conf, name, value, err);
-    explicit_bzero(value, sizeof value);
-    return rc;
 }
 
 int ph_kafka_client_apply(const struct ph_kafka_config *config, rd_kafka_conf_t *conf,
@@ -151,10 +105,9 @@ int ph_kafka_client_apply(const struct ph_kafka_config *config, rd_kafka_conf_t 
 {
     for (size_t i = 0; i < config->kafka.count; i++) {
         const char *name = config->kafka.keys[i], *value = config->kafka.values[i];
-        const char *secret = secret_of(name);
-        int rc = secret ? 0 : refuse(name, value, err);
+        int rc = refuse(name, value, err);
         if (rc == 0) {
-            rc = secret ? set_secret(conf, secret, value, err) : set(conf, name, value, err);
+            rc = set(conf, name, value, err);
         }
         if (rc < 0 && !producer) { /* verify's consumer: a producer's property is not its own */
             ph_error_clear(err);

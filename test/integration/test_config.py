@@ -191,6 +191,44 @@ def test_a_file_that_everybody_reads_holds_no_secret(tmp_path):
     posthorn("config", "check", "-c", write(tmp_path, GOOD, 0o644))
 
 
+def test_a_secret_is_no_word(tmp_path):
+    done = posthorn("run", "--from", "sqlite:x.db", "--to", "kafka://k:9092", "--set", f"sink.kafka.sasl.password={SECRET}", status=78)
+    assert "would show a secret on the command line; use sink.kafka.sasl.password_file=PATH" in done.stderr and SECRET not in done.stderr
+    path = write(tmp_path, GOOD)
+    done = posthorn("config", "check", "-c", path, "--set", f"orders.sink.kafka.sasl.password={SECRET}",
+                    "--set", f"sasl.password{SECRET}", status=78)
+    assert "would show a secret" in done.stderr and SECRET not in done.stderr
+
+
+def test_a_secret_below_a_map_is_read_from_its_file(tmp_path):
+    (tmp_path / "pw").write_text(SECRET + "\n")
+    path = write(tmp_path, GOOD.replace("{compression.type: zstd}", f"{{sasl.password_file: {tmp_path}/pw}}"))
+    assert dumped(path)["orders"]["sink.kafka.sasl.password"] == ("***", f"{path}:7:35")
+    env = {"POSTHORN_ORDERS__SINK_KAFKA_SSL_KEY_PASSWORD_FILE": str(tmp_path / "pw")}
+    assert dumped(path, env=env)["orders"]["sink.kafka.ssl.key.password"][0] == "***"
+    (tmp_path / "pw").write_text("")
+    assert "7:35: pipelines.orders: sink.kafka.sasl.password_file: " in mistakes(path)[0] and "is empty" in mistakes(path)[0]
+    (tmp_path / "pw").unlink()
+    assert "cannot be read" in mistakes(path)[0]
+
+
+def test_a_list_in_the_place_of_a_uri(tmp_path):
+    found = mistakes(write(tmp_path, "pipelines: {a: {source: {uri: ['sqlite:x']}, sink: {uri: 'stdout:'}}}"))
+    assert found == ["1:32: pipelines.a: source.uri: expected one text, not a list or a mapping"]
+
+
+def test_more_mistakes_than_can_be_shown(tmp_path):
+    many = "".join(f"    nonsense_of_some_length_{i}: {'x' * 60}\n" for i in range(9000))
+    done = posthorn("config", "check", "-c", write(tmp_path, "pipelines:\n  a:\n" + many), status=78)
+    assert done.stderr.splitlines()[-1] == "posthorn: there are more mistakes than can be shown here"
+
+
+def test_more_properties_than_there_is_room_for(tmp_path):
+    many = ", ".join(f"p{i}: 1" for i in range(200))
+    done = posthorn("config", "check", "-c", write(tmp_path, GOOD.replace("{compression.type: zstd}", f"{{{many}}}")), status=78)
+    assert "more than 128 options below kafka" in done.stderr
+
+
 def test_credentials_of_systemd(tmp_path):
     folder = tmp_path / "credentials"
     folder.mkdir()

@@ -154,7 +154,7 @@ static void maps(void **state)
         assert_int_equal(set(&config, name, "", NULL), 0);
     }
     struct ph_error err = {0};
-    assert_int_equal(set(&config, "kafka.more", "", &err), PH_E_NOMEM);
+    assert_int_equal(set(&config, "kafka.more", "", &err), PH_E_CONFIG);
     assert_non_null(strstr(err.text, "sink.kafka.more"));
     assert_int_equal(set(&config, "kafka.n5", "again", NULL), 0);
     ph_options_free(table, &config);
