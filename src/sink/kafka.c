@@ -103,7 +103,10 @@ static void on_error(struct ph_kafka *k, rd_kafka_event_t *event)
     if (ph_kafka_classify(rc) != PH_KAFKA_DOWN) {
         return; /* told again by a report if it concerns an event */
     }
-    (void)snprintf(k->trouble, sizeof k->trouble, "%s", rd_kafka_event_error_string(event));
+    if (rc != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+        k->trouble[0] == '\0') { /* the cause is better */
+        (void)snprintf(k->trouble, sizeof k->trouble, "%s", rd_kafka_event_error_string(event));
+    }
     if (rc == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || rc == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
         rc == RD_KAFKA_RESP_ERR__SSL) {
         k->down = true;
@@ -227,13 +230,23 @@ static int after_produce(struct ph_kafka *k, struct ph_batch *batch, struct ph_e
     }
 }
 
+/* A topic's state cannot be asked: what librdkafka says of its connections tells why (a certificate
+ * is not trusted, a password is wrong), where its answer only tells that there is none. */
+static int say_why(struct ph_kafka *k, struct ph_error *err)
+{
+    k->trouble[0] = '\0';
+    take_reports(k, 0);
+    return k->trouble[0] ? ph_fail(err, PH_E_UNAVAILABLE, "Kafka: %s", k->trouble)
+                         : PH_E_UNAVAILABLE;
+}
+
 /* A topic that was not used with this producer yet. PUMP_WAIT when the producer must change first.
  */
 static int meet_topic(struct ph_kafka *k, struct ph_kafka_topic *topic, struct ph_error *err)
 {
     int rc = ph_kafka_topic_ask(k, topic, err);
     if (rc < 0) {
-        return rc;
+        return rc == PH_E_UNAVAILABLE ? say_why(k, err) : rc;
     }
     if (!ph_kafka_topic_fits(k, topic)) {
         k->outgrown = true;

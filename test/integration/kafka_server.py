@@ -87,12 +87,14 @@ class Record:
 
 
 class Kafka(Server):
-    """A broker on free ports. config are further lines for server.properties (a dict)."""
+    """A broker on free ports. config are further lines for server.properties (a dict). With secure=True it has
+    a second listener, SASL_SSL with PLAIN for the user relay, whose certificate is for the name localhost alone
+    (not SCRAM: librdkafka before 2.6.1 cannot do it with Kafka 4, https://github.com/edenhill/kcat/issues/462)."""
 
     name = "kafka"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, config=None, version=VERSION):
+    def __init__(self, config=None, version=VERSION, secure=False):
         if confluent_kafka is None:
             raise ServerMissing("no python3-confluent-kafka here: run tools/deps.sh test")
         self.java = shutil.which("java")
@@ -103,7 +105,9 @@ class Kafka(Server):
         self.classpath = f"{jars}/*"
         self.port, self.controller_port = free_port(), free_port()
         self.properties = self.folder / "server.properties"
-        self.configure(config or {})
+        self.secure_port = free_port() if secure else None
+        self.ca, self.password = self.folder / "ca.pem", "pw-" + uuid.uuid4().hex
+        self.configure((self.make_secure() if secure else {}) | (config or {}))
 
     @property
     def bootstrap(self):
@@ -124,6 +128,29 @@ class Kafka(Server):
         self.properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         (self.folder / "log4j2.properties").write_text(LOG4J2)
         give(self.folder, self.user)
+
+    @property
+    def secure_uri(self):
+        return f"kafka://localhost:{self.secure_port}"
+
+    def make_secure(self):
+        """A certification authority, a certificate, and the settings of the listener that uses them."""
+        key, cert, pem = self.folder / "key.pem", self.folder / "cert.pem", self.folder / "broker.pem"
+        new_certificate(self.folder / "ca.key", self.ca, "/CN=test authority", "CA:TRUE")
+        new_certificate(key, cert, "/CN=broker", "CA:FALSE", "-addext", "subjectAltName=DNS:localhost",
+                        "-CA", self.ca, "-CAkey", self.folder / "ca.key")
+        pem.write_text(key.read_text() + cert.read_text())
+        both = f"PLAINTEXT://127.0.0.1:{self.port},SASL_SSL://{{}}:{self.secure_port}"
+        return {
+            "listeners": both.format("127.0.0.1") + f",CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": both.format("localhost"),
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_ssl.plain.sasl.jaas.config":
+                f'org.apache.kafka.common.security.plain.PlainLoginModule required user_relay="{self.password}";',
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": pem,
+        }
 
     def jvm(self, *args, flags=JVM):
         log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
@@ -233,6 +260,11 @@ class Kafka(Server):
         """{key: partition} as a Java producer chooses them, in a topic made for the question."""
         self.produce_java(topic, keys)
         return {r.key.decode(): r.partition for r in self.consume_all(topic)}
+
+
+def new_certificate(key, cert, subject, constraints, *words):
+    run_as(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert,
+            "-subj", subject, "-addext", f"basicConstraints=critical,{constraints}", *words])
 
 
 def new_cluster_id():
