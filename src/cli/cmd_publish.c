@@ -135,17 +135,17 @@ static int insert_one(const struct ph_database *db, const struct ph_outbox_event
     return rc;
 }
 
-static int publish_event(const char *uri, struct ph_outbox_event *event, struct ph_error *err)
+static int publish_event(const char *uri, struct ph_outbox_event event, struct ph_error *err)
 {
     struct ph_uuid id;
     char text[PH_UUID_TEXT_LEN + 1];
     struct ph_database db;
     ph_uuid_random(&id);
     ph_uuid_format(&id, text);
-    event->id = ph_str_from(text);
+    event.id = ph_str_from(text);
     int rc = ph_database_open(&db, uri, "publish", err);
     if (rc == 0) {
-        rc = insert_one(&db, event, err);
+        rc = insert_one(&db, &event, err);
     }
     if (rc == 0 && (printf("%s\n", text) < 0 || fflush(stdout) != 0)) {
         rc = ph_fail(err, PH_E_IO, "published, but cannot write to stdout");
@@ -177,7 +177,7 @@ static int publish_one(const struct ph_cli *cli, struct ph_error *err)
         rc = read_headers(cli, &headers, &event.headers, err);
     }
     if (rc == 0) {
-        rc = publish_event(cli->operands[0], &event, err);
+        rc = publish_event(cli->operands[0], event, err);
     }
     ph_buf_free(&payload);
     ph_buf_free(&headers);
