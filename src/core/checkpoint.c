@@ -41,18 +41,16 @@ size_t ph_position_format(struct ph_position at, char out[PH_POSITION_TEXT_MAX])
 bool ph_position_parse(struct ph_str text, struct ph_position *out)
 {
     assert(out);
-    if (text.len < 3) {
-        return false;
-    }
-    /* the first may be a sign */
-    const char *dash = memchr(text.ptr + 1, '-', text.len - 1);
+    const char *dash = text.len > 0 ? memchr(text.ptr, '-', text.len) : NULL;
     if (!dash) {
         return false;
     }
     struct ph_str tick = {text.ptr, (size_t)(dash - text.ptr)};
     struct ph_str position = {dash + 1, text.len - tick.len - 1};
     struct ph_position at;
-    if (!ph_str_i64(tick, &at.tick) || !ph_str_i64(position, &at.position)) {
+    bool negative =
+        position.len > 0 && position.ptr[0] == '-'; /* of a tick, the sign is the dash */
+    if (negative || !ph_str_i64(tick, &at.tick) || !ph_str_i64(position, &at.position)) {
         return false;
     }
     *out = at;

@@ -31,6 +31,7 @@ static inline int ph_position_cmp(struct ph_position a, struct ph_position b)
 
 /* "TICK-POSITION"; returns its length. */
 size_t ph_position_format(struct ph_position at, char out[PH_POSITION_TEXT_MAX]);
+/* Numbers below 0 are no position. */
 bool ph_position_parse(struct ph_str text, struct ph_position *out) PH_MUST_CHECK;
 
 /* Everything up to and including `at` is settled. The texts belong to the source (PostgreSQL:

@@ -117,7 +117,8 @@ static int after_session(struct ph_pipeline *p, int rc, struct ph_error *err)
         ph_lease_drop(p->lease, p->epoch);
         return 1;
     }
-    if (hopeless_start(p, rc) || rc == PH_E_DATA || ph_code_class(rc) != PH_RETRIABLE) {
+    if (hopeless_start(p, rc) || p->sink_hopeless || rc == PH_E_DATA ||
+        ph_code_class(rc) != PH_RETRIABLE) {
         if (p->lease) {
             ph_lease_report(p->lease, err->text);
         }

@@ -104,6 +104,10 @@ static int sink_failed(struct ph_pipeline *p, int rc, struct ph_error *err)
     if (rc != PH_E_UNAVAILABLE && rc != PH_E_IO) {
         return rc;
     }
+    if (rc == PH_E_IO && p->config->once && (p->config->sink->caps & PH_SINK_WATCHED)) {
+        p->sink_hopeless = true;
+        return rc;
+    }
     if (!p->sink_down) {
         p->sink_down = true;
         p->metrics.sink_downs++;

@@ -49,6 +49,7 @@ struct ph_pipeline {
 
     struct ph_backoff source_backoff, sink_backoff;
     bool source_lost, sink_down; /* said once; cleared when it is back */
+    bool sink_hopeless;          /* nobody would wait until it is back */
     int64_t sink_due_us;         /* while it is down: not before */
     struct ph_refusal refusal;
     struct ph_pipeline_metrics metrics;

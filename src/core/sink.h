@@ -17,13 +17,17 @@
 
 /* After a refused event, was anything later of its lane delivered? */
 enum ph_refusal_order {
-    PH_REFUSAL_PREFIX, /* no: gapless */
+    /* No: gapless. Before such a sink refuses an event, every earlier one of its lane is SENT; the
+     * core relies on it when it names the event that start=after can skip. */
+    PH_REFUSAL_PREFIX,
     PH_REFUSAL_SINGLE, /* perhaps: the core keeps one event of a key in flight */
 };
 
 enum ph_sink_caps {
     PH_SINK_RECORDS = 1 << 0,    /* uses topic, key, body and headers: the route must fill them */
     PH_SINK_CHECKPOINT = 1 << 1, /* resume can answer: the checkpoint is kept with the events */
+    PH_SINK_WATCHED = 1 << 2,    /* a person or a script waits for what --once writes: there PH_E_IO
+                                    ends the pipeline */
 };
 
 struct ph_sink_env {

@@ -4,7 +4,7 @@
  * Place: fd is -1; a poll(0) completes all that the reader of stdout has room for.
  * Promise: a poll waits no longer than it may, also when nobody reads; lines are written whole,
  * also the one that an abandon cuts into; a closed stdout ends the pipeline, it can never come
- * back.
+ * back; a full disk behind it ends it with --once.
  */
 #include "core/sink.h"
 
@@ -180,6 +180,7 @@ const struct ph_sink_driver ph_sink_stdout = {
     .name = "stdout",
     .summary = "lines of JSON on stdout: stdout:",
     .options = stdout_options,
+    .caps = PH_SINK_WATCHED,
     .refusal_order = PH_REFUSAL_PREFIX,
     .open = sink_open,
     .submit = sink_submit,

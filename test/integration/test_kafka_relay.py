@@ -82,6 +82,23 @@ def test_an_event_without_a_route_stops_and_can_be_skipped(posthorn, log, kafka)
     assert [kafka.count(f"{topic}.{t}") for t in "abc"] == [1, 1, 1]
 
 
+def test_an_event_larger_than_two_batches_can_be_skipped(posthorn, log, kafka):
+    """12 MB where batch_bytes is 4 MiB: no batch of the usual size holds it. The topic refuses it, start=after goes behind it."""
+    topic = kafka.create_topic(topic_name(), partitions=1)
+    for payload in ("'{\"n\": 1}'", "jsonb_build_object('x', repeat('x', 12000000))", "'{\"n\": 2}'"):
+        log.sql(f"SELECT posthorn.publish('Order', 'o', 'Placed', {payload})")
+    words = ["run", "--from", log.dsn(), "--to", kafka.uri, "--set", f"route.topic={topic}", "--once"]
+    done = posthorn.run(*words)
+    assert done.returncode == 65 and "larger than max.message.bytes" in done.stderr and len(done.stderr) < 4000, done.stderr
+    place = done.stderr.split("start=after:")[1].split('"')[0].strip()
+    relay = posthorn.drain(log.dsn(), kafka.uri, settings={"route.topic": topic, "start": f"after:{place}"})
+    assert f"event {place} skipped" in relay.log
+    assert [r.json for r in kafka.consume_all(topic)] == [{"n": 1}, {"n": 2}]
+    done = posthorn.run("verify", "--from", log.dsn(), "--to", kafka.uri, "--set", f"route.topic={topic}", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["missing"] == 0 and found["skipped"] == 1, done.stdout + done.stderr
+
+
 def test_the_broker_goes_and_comes_back(posthorn, log):
     with Kafka() as broker:
         topic = broker.create_topic(topic_name())

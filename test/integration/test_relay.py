@@ -2,11 +2,13 @@
 refusals, memory."""
 import json
 import signal
+import subprocess
 import time
 
 import pytest
 
 from ledger import Writers, check, delivered_ndjson, read_ndjson
+from proc import spawn
 from servers import Postgres, until
 
 
@@ -198,6 +200,40 @@ def test_large_events_stay_within_bounds(posthorn, database, tmp_path):
     assert sum(1 for e in read_ndjson(path)) == 3400
     if "asan" not in str(posthorn.binary):
         assert peak < 128 * 1024, f"peak RSS {peak // 1024} MiB"
+
+
+def test_once_to_a_full_stdout_ends(posthorn, database):
+    """Whoever waits for --once is told; the events stay in the log."""
+    posthorn.init(database.dsn())
+    publish(database, 3)
+    words = [str(posthorn.binary), "run", "--from", database.dsn(), "--to", "stdout:", "--once"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, env=posthorn.env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    said = [line for line in done.stderr.splitlines() if "No space left on device" in line]
+    assert done.returncode == 74 and len(said) == 1 and "stdout: " in said[0], done.stderr
+    row = posthorn.pipeline(database.dsn())
+    assert row["lagEvents"] == 3 and "No space left" in row["lastError"] and row["owner"] is None, row
+    assert len(posthorn.drain(database.dsn(), "stdout:").output.splitlines()) == 3
+
+
+def test_a_full_stdout_is_a_sink_that_is_down(posthorn, database, tmp_path):
+    """Without --once it goes on trying, and says so once."""
+    posthorn.init(database.dsn())
+    publish(database, 3)
+    log = tmp_path / "log"
+    words = [posthorn.binary, "run", "--from", database.dsn(), "--to", "stdout:", "--set", "backoff_max=20ms", "--set", "drain_timeout=100ms",
+             "--set", "lease=1s"]
+    with open("/dev/full", "w") as full, open(log, "w") as err:
+        child = spawn(words, env=posthorn.env, stdout=full, stderr=err)
+    try:
+        until(lambda: (posthorn.pipeline(database.dsn()) or {}).get("lastError"), 20, "the error in status")
+        before = posthorn.pipeline(database.dsn())["expiresAt"]
+        until(lambda: posthorn.pipeline(database.dsn())["expiresAt"] > before, 20, "a renewed lease")
+        assert child.poll() is None and log.read_text().count("the sink is down") == 1, log.read_text()
+        child.terminate()
+        assert child.wait(20) == 0 and posthorn.pipeline(database.dsn())["lagEvents"] == 3
+    finally:
+        child.kill()
 
 
 def test_status_shows_the_last_error(posthorn, database):
