@@ -118,16 +118,19 @@ static int64_t renew(struct ph_lease *lease, int64_t epoch)
     return lease->config.lease_ms / 10;
 }
 
+/* Two thirds of what is left of the lease: in the rest it is renewed. Not while renewals fail and
+ * little is left. */
 static void maintain(struct ph_lease *lease)
 {
     int64_t now = ph_clock_mono_us();
+    int64_t limit_ms = (atomic_load(&lease->deadline_us) - now) / 1000 * 2 / 3;
     if (!lease->config.driver->maintain || lease->config.maintain_ms == 0 ||
-        now < lease->maintain_due_us) {
+        now < lease->maintain_due_us || limit_ms < lease->config.lease_ms / 4) {
         return;
     }
     lease->maintain_due_us = now + lease->config.maintain_ms * 1000;
     struct ph_error err = {0};
-    if (lease->config.driver->maintain(lease->ctx, &err) < 0) {
+    if (lease->config.driver->maintain(lease->ctx, limit_ms, &err) < 0) {
         ph_log(PH_LOG_WARN, lease->config.env->pipeline,
                "clearing settled events failed, trying again later: %s", err.text);
     }

@@ -107,8 +107,10 @@ struct ph_source_driver {
                        const char *last_error, struct ph_error *err);
     /* Lets the next owner in at once. */
     int (*lease_release)(void *ctx, const char *owner, int64_t epoch, struct ph_error *err);
-    /* Clears settled events past their retention; NULL when the driver has nothing to clear. */
-    int (*maintain)(void *ctx, struct ph_error *err);
+    /* Clears settled events past their retention, as far as it gets in limit_ms; NULL when the
+     * driver has nothing to clear. The lease is not renewed meanwhile, so limit_ms is a share of
+     * what is left of it: a call must not last longer. */
+    int (*maintain)(void *ctx, int64_t limit_ms, struct ph_error *err);
     void (*lease_close)(void *ctx);
 };
 

@@ -10,6 +10,8 @@
 #include "source/postgres.h"
 #include "sql_postgres.h"
 
+#define TIMEOUT_MS 10000
+
 struct lease {
     const struct ph_source_env *env;
     int64_t retention_ms;
@@ -24,7 +26,7 @@ static int connected(struct lease *l, struct ph_error *err)
     }
     int rc = ph_pg_open(&l->pg, l->env->uri, l->env->pipeline, l->env->stop, err);
     if (rc == 0) {
-        l->pg.timeout_ms = 10000;
+        l->pg.timeout_ms = TIMEOUT_MS;
     }
     return rc;
 }
@@ -105,7 +107,8 @@ int ph_pg_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_e
     return rc < 0 ? rc : 0;
 }
 
-int ph_pg_maintain(void *ctx, struct ph_error *err)
+/* The server ends a statement a little before we would give up the connection. */
+int ph_pg_maintain(void *ctx, int64_t limit_ms, struct ph_error *err)
 {
     struct lease *l = ctx;
     int rc = connected(l, err);
@@ -115,10 +118,13 @@ int ph_pg_maintain(void *ctx, struct ph_error *err)
     struct ph_buf sql;
     ph_buf_init(&sql, 4096);
     const struct ph_pg_bind binds[] = {
-        {.name = "retention_ms", .kind = PH_PG_BIND_I64, .i64 = l->retention_ms}};
-    rc = ph_pg_bind(&sql, ph_sql_postgres_q_maintain, binds, 1, err);
+        {.name = "retention_ms", .kind = PH_PG_BIND_I64, .i64 = l->retention_ms},
+        {.name = "limit_ms", .kind = PH_PG_BIND_I64, .i64 = limit_ms - limit_ms / 10}};
+    rc = ph_pg_bind(&sql, ph_sql_postgres_q_maintain, binds, 2, err);
     if (rc == 0) {
+        l->pg.timeout_ms = limit_ms < TIMEOUT_MS ? limit_ms : TIMEOUT_MS;
         rc = ph_pg_script(&l->pg, ph_buf_text(&sql), NULL, err);
+        l->pg.timeout_ms = TIMEOUT_MS;
         if (rc < 0) {
             ph_pg_close(&l->pg);
         }

@@ -132,15 +132,26 @@ int ph_sqlite_lease_release(void *ctx, const char *owner, int64_t epoch, struct 
 }
 
 /* The retention in force is the longest that a pipeline asks for. */
-int ph_sqlite_maintain(void *ctx, struct ph_error *err)
+int ph_sqlite_maintain(void *ctx, int64_t limit_ms, struct ph_error *err)
 {
     struct lease *l = ctx;
+    int64_t part_ms = limit_ms / 4; /* each of the three steps may wait for the write lock */
     int64_t retention_ms = 0, cleared = 0;
-    int rc = ask(l, ph_sql_sqlite_q_retention, NULL, 0, NULL, err);
+    int rc = connected(l, err);
+    if (rc < 0) {
+        return rc;
+    }
+    l->db.busy_ms = part_ms < BUSY_MS ? part_ms : BUSY_MS;
+    rc = ask(l, ph_sql_sqlite_q_retention, NULL, 0, NULL, err);
     if (rc >= 0) {
         rc = ask(l, ph_sql_sqlite_q_retention_now, NULL, 0, &retention_ms, err);
     }
-    return rc < 0 ? rc : ph_sqlite_clear(&l->db, retention_ms, CLEAR_MS, &cleared, err);
+    if (rc >= 0) {
+        rc = ph_sqlite_clear(&l->db, retention_ms, part_ms < CLEAR_MS ? part_ms : CLEAR_MS,
+                             &cleared, err);
+    }
+    l->db.busy_ms = BUSY_MS;
+    return rc;
 }
 
 void ph_sqlite_lease_close(void *ctx)

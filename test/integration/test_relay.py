@@ -69,6 +69,20 @@ def test_a_paused_owner_is_fenced(posthorn, database, tmp_path):
     assert b == 40 and a == 0
 
 
+def test_clearing_that_hangs_costs_no_lease(posthorn, database, tmp_path):
+    """It is given a share of the lease, by the server's own time limit; delivery goes on under the same epoch."""
+    posthorn.init(database.dsn())
+    database.sql("ALTER FUNCTION posthorn.fit_retention() RENAME TO fit_retention_in_time")
+    database.sql("CREATE FUNCTION posthorn.fit_retention() RETURNS void LANGUAGE sql AS 'SELECT pg_sleep(60)'")
+    relay = posthorn.start_relay(database.dsn(), f"file:{tmp_path / 'out'}", settings={"lease": "2s", "maintain_interval": "1s"})
+    for _ in range(3):
+        relay.wait_log("clearing settled events failed.*statement timeout", start=len(relay.log))
+    publish(database, 5)
+    posthorn.wait_drained(database.dsn())
+    assert posthorn.pipeline(database.dsn())["epoch"] == 1
+    assert relay.stop() == 0 and relay.log.count("delivering from") == 1, relay.log
+
+
 def test_sigterm_stores_the_checkpoint(posthorn, database, tmp_path):
     posthorn.init(database.dsn())
     path = tmp_path / "out.ndjson"

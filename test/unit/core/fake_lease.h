@@ -23,7 +23,9 @@ static struct {
     _Atomic int renew_takes_ms, maintain_takes_ms;
     _Atomic int answer_takes_ms; /* behind what claim and renew have done */
     _Atomic int claims, renews, releases, maintains, reports;
-    _Atomic bool say_newer; /* during a renewal that carries a report */
+    _Atomic int maintains_cut;
+    _Atomic int64_t limit_ms; /* of the last maintain */
+    _Atomic bool say_newer;   /* during a renewal that carries a report */
     struct ph_lease *lease;
 } row;
 
@@ -125,15 +127,18 @@ static inline int fake_release(void *ctx, const char *owner, int64_t epoch, stru
     return rc;
 }
 
-static inline int fake_maintain(void *ctx, struct ph_error *err)
+static inline int fake_maintain(void *ctx, int64_t limit_ms, struct ph_error *err)
 {
     assert(ctx == &row);
     int takes_ms = row.maintain_takes_ms;
+    bool ends = takes_ms <= limit_ms; /* else, as a driver does, it gives up at its limit */
     if (takes_ms > 0) {
-        (void)ph_stop_wait(NULL, takes_ms);
+        (void)ph_stop_wait(NULL, ends ? takes_ms : (int)limit_ms);
     }
     row_lock();
     row.maintains++;
+    row.maintains_cut += !ends;
+    row.limit_ms = limit_ms;
     int rc = row.maintain_rc;
     row_unlock();
     return rc < 0 ? ph_fail(err, rc, "asked for by the test") : 0;

@@ -353,7 +353,7 @@ static void maintains_while_held(void **state)
 static void maintaining_does_not_put_renewals_off(void **state)
 {
     (void)state;
-    row.maintain_takes_ms = LEASE_MS * 2; /* of three */
+    row.maintain_takes_ms = LEASE_MS * 3 / 2; /* of three */
     struct ph_lease *lease = started(LEASE_MS * 3, 1);
     int64_t epoch = held(lease);
     while (row.maintains < 4) {
@@ -362,6 +362,35 @@ static void maintaining_does_not_put_renewals_off(void **state)
     }
     ph_lease_stop(lease);
     assert_int_equal(row.claims, 1);
+}
+
+/* Clearing that would last longer than the lease is cut short, and the lease stays ours. */
+static void long_maintaining_costs_no_lease(void **state)
+{
+    (void)state;
+    row.maintain_takes_ms = LEASE_MS * 10;
+    struct ph_lease *lease = started(LEASE_MS, 1);
+    int64_t epoch = held(lease);
+    while (row.maintains_cut < 4) {
+        assert_int_equal(ph_lease_epoch(lease), epoch);
+        (void)ph_stop_wait(NULL, 1);
+    }
+    assert_true(row.limit_ms >= LEASE_MS / 4 && row.limit_ms <= LEASE_MS * 6 / 10);
+    ph_lease_stop(lease);
+    assert_int_equal(row.claims, 1);
+}
+
+/* With renewals failing, what is left of the lease is for them. */
+static void does_not_maintain_while_renewals_fail(void **state)
+{
+    (void)state;
+    struct ph_lease *lease = started(LEASE_MS * 3, 1);
+    (void)held(lease);
+    AWAIT(row.maintains >= 1);
+    row.renew_rc = row.claim_rc = PH_E_UNAVAILABLE;
+    AWAIT(ph_lease_epoch(lease) == 0);
+    assert_true(row.limit_ms >= LEASE_MS * 3 / 4);
+    ph_lease_stop(lease);
 }
 
 static void a_failed_release_is_not_the_end(void **state)
@@ -461,6 +490,8 @@ int main(void)
         TEST(is_kept_while_the_pipeline_drains),
         TEST(maintains_while_held),
         TEST(maintaining_does_not_put_renewals_off),
+        TEST(long_maintaining_costs_no_lease),
+        TEST(does_not_maintain_while_renewals_fail),
         TEST(a_failed_release_is_not_the_end),
         TEST(cannot_start),
         TEST(many_ask),
