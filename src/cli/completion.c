@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
-#include "config/settings.h"
+#include "config/docs.h"
 #include "core/sink.h"
 #include "core/source.h"
 
@@ -95,14 +95,10 @@ void ph_each_setting(struct ph_buf *out, ph_put_setting *put)
     };
     struct settings settings = {.out = out, .put = put};
     ph_buf_init(&settings.seen, KEYS_MAX);
-    put_table(&settings, "", ph_pipeline_option_table);
-    for (size_t i = 0; ph_source_drivers[i]; i++) {
-        put_table(&settings, "source", ph_source_drivers[i]->options);
+    struct ph_docs_section section;
+    for (size_t n = 0; ph_docs_section(n, &section); n++) {
+        put_table(&settings, section.family, section.table);
     }
-    for (size_t i = 0; ph_sink_drivers[i]; i++) {
-        put_table(&settings, "sink", ph_sink_drivers[i]->options);
-    }
-    put_table(&settings, "route", ph_route_options);
     put_setting(&settings, "route", &rules);
     ph_buf_free(&settings.seen);
 }

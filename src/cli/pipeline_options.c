@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "config/docs.h"
+
 int ph_cli_pipelines(const struct ph_cli *cli, struct ph_cli_pipelines *out, struct ph_error *err)
 {
     struct ph_config_args *args = &out->args;
@@ -37,21 +39,21 @@ int ph_cli_pipelines(const struct ph_cli *cli, struct ph_cli_pipelines *out, str
 
 void ph_cli_pipeline_help(struct ph_buf *out)
 {
+    struct ph_docs_section section;
     ph_buf_puts(out, "\nKeys of --set:\n");
-    ph_options_help(ph_pipeline_option_table, "", out);
-    for (size_t i = 0; ph_source_drivers[i]; i++) {
-        ph_buf_printf(out, "\nWith --from %s: %s\n", ph_source_drivers[i]->name,
-                      ph_source_drivers[i]->summary);
-        ph_options_help(ph_source_drivers[i]->options, "source", out);
+    for (size_t n = 0; ph_docs_section(n, &section); n++) {
+        if (section.driver) {
+            ph_buf_printf(out, "\nWith --%s %s: %s\n",
+                          strcmp(section.family, "source") == 0 ? "from" : "to", section.driver,
+                          section.about);
+        } else if (*section.family) {
+            ph_buf_printf(out, "\n%s: %s\n", section.family, section.about);
+        }
+        ph_options_help(section.table, section.family, out);
+        if (strcmp(section.family, "route") == 0) {
+            ph_buf_printf(out, "  %-36s %s\n", "route.rules.N.FIELD=TEXT",
+                          "rule N (0, 1, ...), the first that matches wins; FIELD is event_type or "
+                          "aggregate_type (patterns with * and ?), topic, key or envelope");
+        }
     }
-    for (size_t i = 0; ph_sink_drivers[i]; i++) {
-        ph_buf_printf(out, "\nWith --to %s: %s\n", ph_sink_drivers[i]->name,
-                      ph_sink_drivers[i]->summary);
-        ph_options_help(ph_sink_drivers[i]->options, "sink", out);
-    }
-    ph_buf_puts(out, "\nThe route, for sinks with topics:\n");
-    ph_options_help(ph_route_options, "route", out);
-    ph_buf_printf(out, "  %-36s %s\n", "route.rules.N.FIELD=TEXT",
-                  "rule N (0, 1, ...), the first that matches wins; FIELD is event_type or "
-                  "aggregate_type (patterns with * and ?), topic, key or envelope");
 }

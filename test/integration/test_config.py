@@ -266,7 +266,7 @@ def test_the_pages_are_current(form, name):
 
 def test_every_option_is_on_every_page():
     help_page = posthorn("help", "run").stdout
-    keys = re.findall(r"^  ((?:source|sink|route)\.[\w.*]+|[a-z_]+)=", help_page, re.M)
+    keys = re.findall(r"^  ((?:source|sink|route|match)\.[\w.*]+|[a-z_]+)=", help_page, re.M)
     assert len(keys) > 20
     page, example = (posthorn("config", "docs", "--format", f).stdout for f in ("md", "example"))
     manual = posthorn("config", "docs", "--format", "man").stdout.replace("\\", "")
