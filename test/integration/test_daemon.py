@@ -267,6 +267,42 @@ def test_a_missing_file_is_named(posthorn, tmp_path):
     assert done.returncode in (74, 78) and "not-there.yaml" in done.stderr
 
 
+def test_a_second_daemon_takes_over_every_lane(posthorn, database, tmp_path):
+    """Each pipeline has one owner; after a kill the other instance has them all, after a clean stop at once."""
+    posthorn.init(database.dsn())
+    names = [f"p{i}" for i in range(4)]
+
+    def start(instance):
+        files = {n: tmp_path / f"{instance}-{n}.ndjson" for n in names}
+        return posthorn.start_daemon(write(tmp_path / f"{instance}.yaml",
+                                           {n: pipeline(database, f"file:{files[n]}") for n in names})), files
+
+    def owners():
+        return {r["owner"] for r in posthorn.json("status", database.dsn())["pipelines"]}
+
+    (first, _), (second, files) = start("first"), start("second")
+    until(lambda: len(rows := posthorn.json("status", database.dsn())["pipelines"]) == 4 and all(r["owner"] for r in rows),
+          20, "an owner of every pipeline")
+    until(lambda: "standing by" in first.log + second.log, 10, "somebody to stand by")
+    publish(database, "First", 50)
+    for name in names:
+        posthorn.wait_drained(database.dsn(), name)
+    first.kill9()
+    for name in names:
+        second.wait_log(f"pipeline={name} .*delivering from", timeout=15)
+    publish(database, "Second", 50)
+    for name in names:
+        posthorn.wait_drained(database.dsn(), name)
+    assert len(owners()) == 4 and None not in owners()  # an owner names host, process and a random number
+    assert all(kinds(files[n])[-50:] == ["Second"] * 50 for n in names)
+    third, files = start("third")
+    until(lambda: third.log.count("standing by") == 4, 20, "the third to stand by for all")
+    assert second.stop() == 0
+    for name in names:
+        third.wait_log(f"pipeline={name} .*delivering from", timeout=3)
+    assert third.stop() == 0
+
+
 def test_idle_lanes_cost_little(posthorn, database, tmp_path):
     """Sixteen pipelines on one log: threads and connections, not memory; the bound is generous."""
     posthorn.init(database.dsn())
