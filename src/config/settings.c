@@ -127,15 +127,20 @@ void ph__settings_keep(struct ph_settings_load *load, const char *key, struct ph
     }
 }
 
-/* The value of a key that holds: the last layer's, and there the pipeline's own. */
-static const struct ph_value *find_value(const struct ph_settings_load *load, const char *key)
+/* The value of a key that holds: the last layer's, and there the pipeline's own. layer, which may
+ * be NULL, says whose it is. */
+static const struct ph_value *find_value(const struct ph_settings_load *load, const char *key,
+                                         size_t *layer)
 {
     for (size_t i = load->args->layer_count; i > 0; i--) {
-        const struct ph_values *layer = load->args->layers[i - 1];
-        const struct ph_value *own = ph_values_find(layer, load->name, key);
-        const struct ph_value *all = own ? own : ph_values_find(layer, "", key);
-        if (all) {
-            return all;
+        const struct ph_values *values = load->args->layers[i - 1];
+        const struct ph_value *own = ph_values_find(values, load->name, key);
+        const struct ph_value *found = own ? own : ph_values_find(values, "", key);
+        if (found) {
+            if (layer) {
+                *layer = i;
+            }
+            return found;
         }
     }
     return NULL;
@@ -161,6 +166,44 @@ static int fail_no_uri(struct ph_settings_load *load, const char *key, struct ph
                    load->name, key);
 }
 
+/* The value that says a URI: that of key, or of KEY_file (then *ret_file), whichever came later.
+ * NULL when there is none, or both in one place; err says it. */
+static const struct ph_value *choose_uri(struct ph_settings_load *load, const char *key,
+                                         bool *ret_file, struct ph_error *err)
+{
+    char file_key[32];
+    (void)snprintf(file_key, sizeof file_key, "%s_file", key);
+    size_t text_layer = 0, file_layer = 0;
+    const struct ph_value *text = find_value(load, key, &text_layer);
+    const struct ph_value *file = find_value(load, file_key, &file_layer);
+    if (!text && !file) {
+        (void)fail_no_uri(load, key, err);
+        return NULL;
+    }
+    *ret_file = file_layer > text_layer;
+    ph__settings_mark(load, *ret_file ? file : text);
+    if (file_layer == text_layer) {
+        (void)ph_fail(err, PH_E_CONFIG, "%s and %s: give one of the two", key, file_key);
+        return NULL;
+    }
+    return *ret_file ? file : text;
+}
+
+/* The text of a URI that a value says, or the file that it names. */
+static int read_uri(const struct ph_value *value, bool file, struct ph_buf *out,
+                    struct ph_error *err)
+{
+    if (!file) {
+        ph_buf_puts(out, value->value);
+        return ph_buf_check(out, "a URI", err);
+    }
+    int rc = ph_secret_read(value->value, out, err);
+    if (rc < 0) {
+        (void)ph_fail_prefix(err, "%s", value->key);
+    }
+    return rc;
+}
+
 /* The URI of a side: the word, or source.uri of a layer, or the content of source.uri_file. A copy;
  * NULL when there is none, which has been said. */
 static char *take_uri(struct ph_settings_load *load, const char *word, const char *option,
@@ -170,27 +213,17 @@ static char *take_uri(struct ph_settings_load *load, const char *word, const cha
         ph__settings_keep(load, key, ph_str_from(word), option);
         return ph_mem_strdup(word);
     }
-    char file_key[32];
-    (void)snprintf(file_key, sizeof file_key, "%s_file", key);
-    const struct ph_value *value = find_value(load, key), *file = find_value(load, file_key);
     struct ph_error err = {0};
     struct ph_buf text;
+    bool file = false;
+    char *copy = NULL;
     ph_buf_init(&text, 2 * PH_SECRET_BYTES_MAX);
-    int rc = 0;
-    ph__settings_mark(load, value ? value : file);
-    if (value) {
-        ph_buf_puts(&text, value->value);
-    } else if (file) {
-        rc = ph_secret_read(file->value, &text, &err);
-        rc = rc < 0 ? ph_fail_prefix(&err, "%s", file_key) : rc;
-    } else {
-        rc = fail_no_uri(load, key, &err);
-    }
-    char *copy = rc == 0 ? ph_mem_strdup(ph_buf_text(&text)) : NULL;
-    if (rc < 0) {
+    const struct ph_value *value = choose_uri(load, key, &file, &err);
+    if (!value || read_uri(value, file, &text, &err) < 0) {
         ph__settings_report_error(load, &err);
     } else {
-        ph__settings_keep(load, key, ph_buf_str(&text), value ? value->origin : file->origin);
+        ph__settings_keep(load, key, ph_buf_str(&text), value->origin);
+        copy = ph_mem_strdup(ph_buf_text(&text));
     }
     ph_buf_free(&text);
     return copy;
@@ -271,7 +304,7 @@ static void check_start(struct ph_settings_load *load)
 {
     struct ph_pipeline_config *pipeline = &load->settings->pipeline;
     struct ph_error err = {0};
-    ph__settings_mark(load, find_value(load, "start"));
+    ph__settings_mark(load, find_value(load, "start", NULL));
     if (pipeline->options.start &&
         ph_start_parse(ph_str_from(pipeline->options.start), &pipeline->start, &err) < 0) {
         ph__settings_report_error(load, &err);

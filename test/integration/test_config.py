@@ -212,6 +212,17 @@ def test_a_secret_below_a_map_is_read_from_its_file(tmp_path):
     assert "cannot be read" in mistakes(path)[0]
 
 
+def test_a_uri_and_its_file(tmp_path):
+    """Both in one place are a mistake; else the later origin wins, whichever of the two it gives."""
+    (tmp_path / "uri").write_text("sqlite:from-file.db")
+    path = write(tmp_path, f"pipelines: {{a: {{source: {{uri: 'sqlite:x.db', uri_file: {tmp_path}/uri}}, sink: {{uri: 'stdout:'}}}}}}")
+    assert mistakes(path) == ["1:31: pipelines.a: source.uri and source.uri_file: give one of the two"]
+    path = write(tmp_path, "pipelines: {a: {source: {uri: 'sqlite:x.db'}, sink: {uri: 'stdout:'}}}")
+    assert dumped(path, env={"POSTHORN_A__SOURCE_URI_FILE": str(tmp_path / "uri")})["a"]["source.uri"][0] == "sqlite:from-file.db"
+    path = write(tmp_path, f"pipelines: {{a: {{source: {{uri_file: {tmp_path}/uri}}, sink: {{uri: 'stdout:'}}}}}}")
+    assert dumped(path, "--set", "a.source.uri=sqlite:word.db")["a"]["source.uri"] == ("sqlite:word.db", "--set")
+
+
 def test_a_list_in_the_place_of_a_uri(tmp_path):
     found = mistakes(write(tmp_path, "pipelines: {a: {source: {uri: ['sqlite:x']}, sink: {uri: 'stdout:'}}}"))
     assert found == ["1:32: pipelines.a: source.uri: expected one text, not a list or a mapping"]
