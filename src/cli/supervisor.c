@@ -68,9 +68,11 @@ static void settings_drop(struct ph_settings *settings)
 /* --- one slot ----------------------------------------------------------------------------------
  */
 
+/* "" for one that is to go and runs nothing: the next turn takes it out. */
 static const char *slot_name(const struct slot *slot)
 {
-    return slot->wanted ? slot->wanted->name : slot->running->name;
+    const struct ph_settings *settings = slot->wanted ? slot->wanted : slot->running;
+    return settings ? settings->name : "";
 }
 
 static void slot_start(struct supervisor *s, struct slot *slot)
@@ -244,6 +246,9 @@ static void reload(struct supervisor *s)
     tell(ph_notify_reloading);
     if (load(s, &problems) < 0) {
         log_lines(ph_buf_text(&problems));
+        if (problems.failed) {
+            log_lines("there are more mistakes than can be shown here");
+        }
         ph_log(PH_LOG_ERROR, NULL, "the configuration has mistakes: going on with the old one");
     } else {
         ph_log(PH_LOG_INFO, NULL, "the configuration was read again");

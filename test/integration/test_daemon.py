@@ -167,6 +167,22 @@ def test_sighup_with_a_mistake_changes_nothing(posthorn, database, tmp_path):
     assert daemon.stop() == 0 and len(kinds(out)) == 10
 
 
+def test_what_waits_for_its_next_start_can_be_renamed(posthorn, tmp_path):
+    """A pipeline without a thread leaves at a reload, and the daemon goes on with the one that came."""
+    path, missing = tmp_path / "posthorn.yaml", tmp_path / "missing.db"
+    one = {"source": {"uri": f"sqlite:{missing}"}, "sink": {"uri": f"file:{tmp_path / 'out.ndjson'}"}}
+    daemon = posthorn.start_daemon(write(path, {"before": one, "beside": one}))
+    for name in ("before", "beside"):
+        daemon.wait_log(f"pipeline={name} .*starting it again")
+    mark = len(daemon.log)
+    write(path, {"after": one, "beside": one})
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("configuration was read again", start=mark)
+    daemon.wait_log("pipeline=after .*starting it again", start=mark)
+    assert "pipeline=before" not in daemon.log[daemon.log.index("configuration was read again", mark):]
+    assert daemon.stop() == 0
+
+
 def test_many_reloads_under_load_lose_nothing(posthorn, database, tmp_path):
     """Each reload changes the one pipeline and leaves the other; the log of both stays whole and in order."""
     posthorn.init(database.dsn())
