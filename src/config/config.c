@@ -7,14 +7,12 @@
  */
 #include "config/config.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/cleanup.h"
+#include "base/sys.h"
 #include "config/document.h"
 #include "config/environment.h"
+#include "config/file.h"
 #include "config/uri.h"
 
 enum { LAYER_FILE, LAYER_ENVIRONMENT, LAYER_WORDS, LAYER_COUNT };
@@ -71,26 +69,14 @@ static void read_path(struct loading *l)
     const char *path = l->args->path;
     struct ph_error err = {0};
     struct ph_buf text;
-    struct stat st = {0};
-    PH_CLEANUP(ph_cleanup_stdio) FILE *file = fopen(path, "re");
-    if (!file || fstat(fileno(file), &st) != 0 || S_ISDIR(st.st_mode)) {
-        int why = S_ISDIR(st.st_mode) ? EISDIR : errno;
-        (void)ph_fail(&err, PH_E_CONFIG, "%s: cannot be read: %s", path, strerrordesc_np(why));
+    mode_t mode = 0;
+    ph_buf_init(&text, PH_DOCUMENT_BYTES_MAX + 1);
+    if (ph_config_file_read(path, PH_DOCUMENT_BYTES_MAX + 1, &text, &mode, &err) < 0) {
         report(l, err.code, err.text);
-        return;
-    }
-    ph_buf_init(&text, PH_DOCUMENT_BYTES_MAX + 65536);
-    char bytes[16384];
-    size_t got;
-    while (text.len <= PH_DOCUMENT_BYTES_MAX && (got = fread(bytes, 1, sizeof bytes, file)) > 0) {
-        ph_buf_put(&text, bytes, got);
-    }
-    if (ferror(file) || text.failed) {
-        report(l, PH_E_CONFIG, "the configuration file cannot be read to its end");
     } else {
         take_code(l, ph_document_parse(path, ph_buf_str(&text), &l->layers[LAYER_FILE], &l->names,
                                        l->problems));
-        check_mode(l, st.st_mode);
+        check_mode(l, mode);
     }
     ph_buf_free(&text);
 }
@@ -120,7 +106,7 @@ static void take_word(struct loading *l, const char *text)
     struct ph_str key = {text, equals ? (size_t)(equals - text) : 0};
     if (key.len == 0) {
         (void)ph_fail(&err, PH_E_CONFIG, "--set %s: write it as PIPELINE.KEY=VALUE",
-                      ph_name_is_secret(ph_str_from(text)) ? "***" : text);
+                      ph_word_has_secret(ph_str_from(text)) ? "***" : text);
         report(l, err.code, err.text);
         return;
     }
@@ -130,7 +116,7 @@ static void take_word(struct loading *l, const char *text)
         (void)ph_fail(&err, PH_E_CONFIG,
                       "--set %.*s: write it as PIPELINE.KEY=VALUE, or *.KEY=VALUE for all "
                       "pipelines; the file has no pipeline of such a name",
-                      PH_STR_ARG(key));
+                      PH_STR_ARG(ph_word_has_secret(key) ? PH_STR("***") : key));
         report(l, err.code, err.text);
         return;
     }

@@ -374,14 +374,20 @@ static void read_events(struct reader *r)
     }
 }
 
-/* The line of the first byte that is no UTF-8. */
+/* A zero byte is UTF-8 too, but no text. */
+static bool is_text(struct ph_str bytes)
+{
+    return ph_str_utf8(bytes) && !(bytes.len > 0 && memchr(bytes.ptr, '\0', bytes.len));
+}
+
+/* The line of the first byte that is no text. */
 static yaml_mark_t place_of_bad_byte(struct ph_str text)
 {
     yaml_mark_t at = {0};
     const char *line = text.ptr;
     for (const char *c = text.ptr; c < text.ptr + text.len; c++) {
         if (*c == '\n') {
-            if (!ph_str_utf8((struct ph_str){line, (size_t)(c - line)})) {
+            if (!is_text((struct ph_str){line, (size_t)(c - line)})) {
                 return at;
             }
             at.line++;
@@ -406,7 +412,7 @@ int ph_document_parse(const char *name, struct ph_str text, struct ph_values *va
     r->problems = problems;
     if (text.len > PH_DOCUMENT_BYTES_MAX) {
         report(r, (yaml_mark_t){0}, PH_E_CONFIG, "the file is larger than 1 MiB");
-    } else if (!ph_str_utf8(text) || (text.len > 0 && memchr(text.ptr, '\0', text.len))) {
+    } else if (!is_text(text)) {
         report(r, place_of_bad_byte(text), PH_E_CONFIG, "not UTF-8 text");
     } else {
         yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);

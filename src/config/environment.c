@@ -171,6 +171,24 @@ static size_t find_pipeline(const struct reading *r, const char *wanted, const c
     return count;
 }
 
+/* The "__" behind the name of a pipeline, which may hold one itself: that of the longest name that
+ * there is, else the first. *ret_count as of find_pipeline. */
+static const char *find_gap(const struct reading *r, const char *rest, const char **ret,
+                            size_t *ret_count)
+{
+    const char *best = NULL;
+    for (const char *gap = strstr(rest, "__"); gap; gap = strstr(gap + 1, "__")) {
+        char name[NAME_LEN_MAX];
+        (void)snprintf(name, sizeof name, "%.*s", (int)(gap - rest), rest);
+        size_t count = find_pipeline(r, name, ret);
+        if (count > 0 || !best) {
+            best = gap;
+            *ret_count = count;
+        }
+    }
+    return best;
+}
+
 static bool is_reserved(const char *name)
 {
     for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++) {
@@ -218,11 +236,9 @@ static void take_variable(struct reading *r, const struct variable *variable)
 {
     const char *rest = variable->name + sizeof prefix - 1;
     const char *pipeline = "";
-    const char *gap = strstr(rest, "__");
+    size_t count = 0;
+    const char *gap = find_gap(r, rest, &pipeline, &count);
     if (gap) {
-        char name[NAME_LEN_MAX];
-        (void)snprintf(name, sizeof name, "%.*s", (int)(gap - rest), rest);
-        size_t count = find_pipeline(r, name, &pipeline);
         if (count != 1) {
             report(r, PH_E_CONFIG, variable->name,
                    count == 0 ? "there is no pipeline of that name; write it as "

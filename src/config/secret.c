@@ -4,11 +4,11 @@
  */
 #include "config/secret.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "base/cleanup.h"
+#include "config/file.h"
 
 void ph_secret_path(const char *path, struct ph_buf *out)
 {
@@ -30,22 +30,11 @@ void ph_secret_path(const char *path, struct ph_buf *out)
 
 static int read_file(const char *path, struct ph_buf *out, struct ph_error *err)
 {
-    PH_CLEANUP(ph_cleanup_stdio) FILE *file = fopen(path, "re");
-    if (!file) {
-        return ph_fail(err, PH_E_CONFIG, "%s cannot be read: %s", path, strerrordesc_np(errno));
-    }
-    char bytes[4096];
-    size_t got, len = 0;
-    while ((got = fread(bytes, 1, sizeof bytes, file)) > 0 && len <= PH_SECRET_BYTES_MAX) {
-        ph_buf_put(out, bytes, got);
-        len += got;
-    }
-    if (ferror(file)) {
-        return ph_fail(err, PH_E_CONFIG, "%s cannot be read: %s", path, strerrordesc_np(errno));
-    }
-    return len > PH_SECRET_BYTES_MAX
+    size_t before = out->len;
+    int rc = ph_config_file_read(path, PH_SECRET_BYTES_MAX + 1, out, NULL, err);
+    return rc == 0 && out->len - before > PH_SECRET_BYTES_MAX
                ? ph_fail(err, PH_E_CONFIG, "%s is larger than %zu bytes", path, PH_SECRET_BYTES_MAX)
-               : 0;
+               : rc;
 }
 
 int ph_secret_read(const char *path, struct ph_buf *out, struct ph_error *err)

@@ -42,10 +42,24 @@ static void consider(struct nearest *best, struct ph_str key, const char *prefix
     ph_buf_free(&full);
 }
 
+/* "source" alone: a URI was written where its mapping belongs. */
+static bool is_family(const struct ph_settings_load *load, struct ph_str key)
+{
+    for (size_t i = PH_FAMILY_PIPELINE + 1; i < PH_FAMILY_COUNT; i++) {
+        if (ph_str_is(key, load->families[i].prefix)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A key of no family: which full name of any table did the person mean? */
 static void report_unknown_key(struct ph_settings_load *load, struct ph_str key)
 {
     struct nearest best = {.distance = 4};
+    if (memchr(key.ptr, '@', key.len)) {
+        key = PH_STR("***"); /* a URI where a key belongs */
+    }
     for (size_t i = 0; i < PH_FAMILY_COUNT; i++) {
         const struct ph_settings_family *family = &load->families[i];
         for (const struct ph_option *row = family->table; row && row->name; row++) {
@@ -53,13 +67,16 @@ static void report_unknown_key(struct ph_settings_load *load, struct ph_str key)
         }
     }
     struct ph_error err = {0};
-    if (best.name[0]) {
+    if (is_family(load, key)) {
+        (void)ph_fail(&err, PH_E_CONFIG, "%.*s: expected a mapping of options, not one value",
+                      PH_STR_ARG(key));
+    } else if (best.name[0]) {
         (void)ph_fail(&err, PH_E_CONFIG, "unknown option %.*s (did you mean %s?)", PH_STR_ARG(key),
                       best.name);
     } else {
         (void)ph_fail(&err, PH_E_CONFIG,
                       "unknown option %.*s; options are the pipeline's own and source.*, sink.*, "
-                      "route.* (see posthorn help run)",
+                      "match.*, route.* (see posthorn help run)",
                       PH_STR_ARG(key));
     }
     ph__settings_report_error(load, &err);
@@ -208,7 +225,7 @@ void ph__settings_assign_word(struct ph_settings_load *load, const char *text)
     const char *equals = strchr(text, '=');
     if (!equals || equals == text) {
         (void)ph_fail(&err, PH_E_CONFIG, "--set %s: write it as KEY=VALUE",
-                      ph_name_is_secret(ph_str_from(text)) ? "***" : text);
+                      ph_word_has_secret(ph_str_from(text)) ? "***" : text);
         ph__settings_report_error(load, &err);
         return;
     }

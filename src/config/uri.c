@@ -49,6 +49,11 @@ bool ph_name_is_secret(struct ph_str name)
     return ends_with(name, "token") || ends_with(name, "key.pem"); /* ssl.key.pem: the key itself */
 }
 
+bool ph_word_has_secret(struct ph_str word)
+{
+    return ph_name_is_secret(word) || (word.len > 0 && memchr(word.ptr, '@', word.len));
+}
+
 static size_t find(struct ph_str text, size_t from, const char *any)
 {
     while (from < text.len && !strchr(any, text.ptr[from])) {

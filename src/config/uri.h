@@ -17,4 +17,8 @@ bool ph_uri_has_secret(const char *uri);
  * not that of a file which holds it ("sasl.password_file"). */
 bool ph_name_is_secret(struct ph_str name);
 
+/* Whether a word that was to be a key may hold a secret instead: it speaks of one, or has the '@'
+ * of a URI with a password, which no key has. */
+bool ph_word_has_secret(struct ph_str word);
+
 #endif

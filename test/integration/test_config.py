@@ -132,6 +132,38 @@ def test_a_file_that_cannot_be_read(tmp_path, make):
     assert str(path) in done.stderr
 
 
+@pytest.mark.parametrize("place", ["configuration", "secret"])
+def test_a_fifo_without_a_writer_holds_nobody_up(tmp_path, place):
+    path = tmp_path / "posthorn.yaml"
+    os.mkfifo(tmp_path / "fifo")
+    if place == "secret":
+        write(tmp_path, f"pipelines: {{a: {{source: {{uri_file: {tmp_path}/fifo}}, sink: {{uri: 'stdout:'}}}}}}")
+    done = posthorn("config", "check", "-c", path if place == "secret" else tmp_path / "fifo", status=78, timeout=10)
+    assert ("is empty" if place == "secret" else "has no pipeline") in done.stderr
+
+
+def test_a_configuration_from_a_pipe():
+    assert "OK, 2 pipelines" in posthorn("config", "check", "-c", "/dev/stdin", stdin=GOOD).stdout
+
+
+@pytest.mark.parametrize("word", [f"postgresql://u:{SECRET}@h/d", f"orders.source.uri:postgresql://u:{SECRET}@h/d",
+                                  f"postgresql://u:{SECRET}@h/d?a=b", f"orders.postgresql://u:{SECRET}@h/d?a=b"])
+def test_a_uri_in_the_place_of_a_key_is_not_shown(tmp_path, word):
+    done = posthorn("config", "check", "-c", write(tmp_path, GOOD), "--set", word, status=78)
+    assert SECRET not in done.stderr and "***" in done.stderr
+    done = posthorn("run", "--from", "sqlite:x.db", "--to", "stdout:", "--set", word, status=78)
+    assert SECRET not in done.stderr
+
+
+def test_a_uri_in_the_place_of_a_mapping(tmp_path):
+    found = mistakes(write(tmp_path, "pipelines: {a: {source: 'sqlite:x.db', sink: {uri: 'stdout:'}}}"))
+    assert "1:25: pipelines.a: source: expected a mapping of options, not one value" in found
+
+
+def test_the_line_of_a_zero_byte(tmp_path):
+    assert mistakes(write(tmp_path, "a: 1\nb: \x00\nc: 2\n")) == ["2:1: not UTF-8 text"]
+
+
 def test_the_last_origin_wins_and_is_named(tmp_path):
     path = write(tmp_path, GOOD)
     env = {"POSTHORN_LEASE": "20s", "POSTHORN_ORDERS__WINDOW": "5", "POSTHORN_ORDERS__SINK_KAFKA_LINGER_MS": "7",

@@ -1,6 +1,7 @@
 """One daemon with several pipelines: lanes by match, a dead neighbour, one that cannot open, a new configuration by
 SIGHUP, the stop, and what systemd hears of it all."""
 import json
+import os
 import signal
 import socket
 
@@ -181,6 +182,21 @@ def test_what_waits_for_its_next_start_can_be_renamed(posthorn, tmp_path):
     daemon.wait_log("pipeline=after .*starting it again", start=mark)
     assert "pipeline=before" not in daemon.log[daemon.log.index("configuration was read again", mark):]
     assert daemon.stop() == 0
+
+
+def test_a_configuration_that_became_something_else_changes_nothing(posthorn, database, tmp_path):
+    """It vanished, is a folder, or a FIFO that nobody writes to: the daemon still hears its stop."""
+    posthorn.init(database.dsn())
+    path = tmp_path / "posthorn.yaml"
+    daemon = posthorn.start_daemon(write(path, {"one": pipeline(database, f"file:{tmp_path / 'out.ndjson'}")}))
+    daemon.wait_log("delivering from")
+    for make in (lambda: None, path.mkdir, lambda: os.mkfifo(path)):
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        make()
+        mark = len(daemon.log)
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log("going on with the old one", start=mark, timeout=10)
+    assert "pipeline=one" not in daemon.log[mark:] and daemon.stop() == 0
 
 
 def test_many_reloads_under_load_lose_nothing(posthorn, database, tmp_path):

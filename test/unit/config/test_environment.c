@@ -11,7 +11,7 @@ struct fixture {
     int rc;
 };
 
-static const char *const names[] = {"orders", "audit.log", "audit-log"};
+static const char *const names[] = {"orders", "audit.log", "audit-log", "a__b", "end-"};
 
 static void read_all(struct fixture *f, const char *const *environ)
 {
@@ -44,6 +44,8 @@ static void meanings(void **state)
         "POSTHORN_SOURCE_POLL_MAX=2ms",
         "POSTHORN_ORDERS__SINK_KAFKA_LINGER_MS=4",
         "POSTHORN_SOURCE_URI_FILE=uri",
+        "POSTHORN_A__B__WINDOW=2",
+        "POSTHORN_END___WINDOW=3",
         "POSTHORN_MATCH_EVENT_TYPE=A=B",
         "HOME=/root",
         NULL,
@@ -52,7 +54,9 @@ static void meanings(void **state)
     read_all(&f, environ);
     assert_string_equal(ph_buf_text(&f.problems), "");
     assert_int_equal(f.rc, 0);
-    assert_int_equal(f.values.count, 6);
+    assert_int_equal(f.values.count, 8);
+    has(&f, "a__b", "window", "2");
+    has(&f, "end-", "window", "3");
     has(&f, "", "lease", "9s");
     has(&f, "orders", "batch_events", "5");
     has(&f, "", "source.poll_max", "2ms");

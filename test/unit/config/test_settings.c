@@ -127,7 +127,7 @@ static void mistakes(void **state)
     assert_problem("nothing", "--set nothing: write it as KEY=VALUE");
     assert_problem("=1", "KEY=VALUE");
     assert_problem("", "KEY=VALUE");
-    assert_problem("zebra.a.b=1", "source.*, sink.*, route.*");
+    assert_problem("zebra.a.b=1", "source.*, sink.*, match.*, route.*");
     assert_problem("source.=1", "unknown option source.");
     assert_problem("route.topic={nix}", "nix");
     assert_problem("route.rules.0.colour=x", "colour");
