@@ -89,13 +89,28 @@ static int headers_match(const struct ph_match_config *config, struct ph_arena *
     return 1;
 }
 
+/* What the source could not read of a row that it refuses is not there. Whether the row is ours
+ * cannot be told then, and passing over it would lose an event in silence. */
+static bool is_unreadable(const struct ph_event *event, struct ph_str text)
+{
+    return event->verdict != PH_PENDING && !text.ptr;
+}
+
+static bool text_matches(const char *pattern, const struct ph_event *event, struct ph_str text)
+{
+    return is_unreadable(event, text) || pattern_takes(pattern, text);
+}
+
 int ph_match_event(const struct ph_match_config *config, struct ph_arena *arena,
                    const struct ph_event *event, struct ph_error *err)
 {
     assert(config && arena && event);
-    if (!pattern_takes(config->event_type, event->event_type) ||
-        !pattern_takes(config->aggregate_type, event->aggregate_type)) {
+    if (!text_matches(config->event_type, event, event->event_type) ||
+        !text_matches(config->aggregate_type, event, event->aggregate_type)) {
         return 0;
+    }
+    if (is_unreadable(event, event->headers_json)) {
+        return 1;
     }
     return headers_match(config, arena, event->headers_json, err);
 }

@@ -22,8 +22,8 @@ extern const struct ph_option ph_match_options[];
 
 /* Whether there is anything to match; NULL means no. */
 bool ph_match_wanted(const struct ph_match_config *config);
-/* Whether an event matches: 1, 0, or PH_E_NOMEM. One whose headers cannot be read matches, so that
- * it is refused by name later and not passed over in silence. */
+/* Whether an event matches: 1, 0, or PH_E_NOMEM. What cannot be read of an event matches, so that
+ * it is refused by name and not passed over in silence. */
 int ph_match_event(const struct ph_match_config *config, struct ph_arena *arena,
                    const struct ph_event *event, struct ph_error *err) PH_MUST_CHECK;
 /* Takes the events that do not match out of a batch that was not submitted; returns how many. When

@@ -367,6 +367,20 @@ def test_a_malformed_row_stops_the_pipeline_and_can_be_skipped(log, out):
     assert got["ok"] and got["skipped"] == 1
 
 
+@pytest.mark.parametrize("columns, values, match, flaw", [
+    ("event_type, headers", "'Placed', '{bad'", "match.header.priority=high", "headers is no JSON object"),
+    ("event_type, headers", "'Placed', '{\"priority\": \"high\"'", "match.header.priority=high", "headers is no JSON object"),
+    ("event_type", "CAST(x'506c61636564ff' AS TEXT)", "match.event_type=Placed*", "event_type is no text"),
+])
+def test_a_row_that_match_cannot_judge_is_refused_and_not_passed_over(log, out, columns, values, match, flaw):
+    log.connect().execute(f"INSERT INTO posthorn_outbox (aggregate_type, aggregate_id, {columns}) VALUES ('a', 'b', {values})")
+    deliver(log, out, "--name", "another", "--set", "match.aggregate_type=other")  # which can be judged
+    said = deliver(log, out, "--set", match, status=65).stderr
+    assert flaw in said and "start=after:1-1" in said
+    deliver(log, out, "--set", match, "--set", "start=after:1-1")
+    assert not out.exists() or lines(out) == []
+
+
 def test_a_log_that_ends_in_front_of_its_reader_is_refused(log, out):
     log.insert(10)
     deliver(log, out)

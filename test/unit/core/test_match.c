@@ -193,6 +193,26 @@ static void a_refused_row_that_is_not_ours_is_passed_over(void **state)
     assert_ptr_equal(ph_batch_refused(f->batch), &f->batch->events[0]);
 }
 
+/* A source leaves out what it cannot read of a row that it refuses. */
+static void a_refused_row_that_cannot_be_judged_is_not_passed_over(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "event_type", "keep");
+    set(f, "header.priority", "high");
+    struct ph_event *no_headers = add(f, "keep", "{}");
+    no_headers->headers_json = (struct ph_str){NULL, 0};
+    ph_batch_verdict(f->batch, no_headers, PH_REJECT, "flawed");
+    struct ph_event *no_type = add(f, "keep", "{\"priority\":\"high\"}");
+    no_type->event_type = (struct ph_str){NULL, 0};
+    ph_batch_verdict(f->batch, no_type, PH_REJECT, "flawed");
+    struct ph_event *not_ours = add(f, "drop", "{}");
+    not_ours->headers_json = (struct ph_str){NULL, 0};
+    ph_batch_verdict(f->batch, not_ours, PH_REJECT, "flawed");
+    assert_int_equal(apply(f), 1);
+    assert_int_equal(f->batch->refused, 2);
+    assert_int_equal(f->batch->count, 2);
+}
+
 static void no_memory_is_an_error_and_drops_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -221,6 +241,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_source_s_own_end_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_row_that_is_not_ours_is_passed_over, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_refused_row_that_cannot_be_judged_is_not_passed_over,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(no_memory_is_an_error_and_drops_nothing, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
