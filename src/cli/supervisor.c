@@ -75,24 +75,37 @@ static const char *slot_name(const struct slot *slot)
     return settings ? settings->name : "";
 }
 
+/* It is not started again; the first error of all is the program's answer. */
+static void slot_over(struct supervisor *s, struct slot *slot, int rc)
+{
+    slot->over = true;
+    s->rc = s->rc == 0 && rc < 0 ? rc : s->rc;
+}
+
 static void slot_start(struct supervisor *s, struct slot *slot)
 {
     struct ph_error err = {0};
     slot->running = slot->wanted;
     slot->started_us = ph_clock_mono_us();
-    if (ph_lane_start(slot->running, s->ended_fd, &slot->lane, &err) < 0) {
-        slot->running = NULL;
-        slot->due_us = slot->started_us + ph_backoff_next(&slot->backoff) * 1000;
-        ph_log(PH_LOG_ERROR, slot_name(slot), "cannot be started, trying again: %s", err.text);
+    int rc = ph_lane_start(slot->running, s->ended_fd, &slot->lane, &err);
+    if (rc == 0) {
+        return;
     }
+    slot->running = NULL;
+    ph_log(PH_LOG_ERROR, slot_name(slot), "cannot be started%s: %s",
+           s->config->keep ? ", trying again" : "", err.text);
+    if (!s->config->keep) {
+        slot_over(s, slot, rc);
+        return;
+    }
+    slot->due_us = slot->started_us + ph_backoff_next(&slot->backoff) * 1000;
 }
 
 /* What to do with a pipeline that ended by itself: again later, or never. */
 static void slot_judge(struct supervisor *s, struct slot *slot, int rc)
 {
     if (!s->config->keep) {
-        slot->over = true;
-        s->rc = s->rc == 0 && rc < 0 ? rc : s->rc;
+        slot_over(s, slot, rc);
         return;
     }
     int64_t now = ph_clock_mono_us();

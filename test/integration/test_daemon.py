@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 
+from command import tool
 from ledger import read_ndjson
 from proc import free_port
 from servers import until
@@ -240,6 +242,13 @@ def test_once_ends_when_all_are_drained(posthorn, pg15, database, tmp_path):
         daemon = posthorn.start_daemon(config, "--once")
         assert daemon.wait() == 78 and "posthorn init" in daemon.log
     assert len(kinds(out)) == 505
+
+
+def test_once_does_not_wait_for_a_lane_that_cannot_be_started(tmp_path):
+    """No descriptor is left for it, which a daemon would wait for."""
+    done = subprocess.run(["prlimit", "--nofile=5", str(tool().binary), "run", "--once", "--from", f"sqlite:{tmp_path}/x.db",
+                           "--to", f"file:{tmp_path}/out"], capture_output=True, text=True, timeout=20, env=tool().env)
+    assert done.returncode == 74 and "cannot be started: eventfd: Too many open files" in done.stderr, done.stderr
 
 
 def test_a_second_signal_ends_at_once(posthorn, database, tmp_path):
