@@ -21,11 +21,13 @@ static void write_file(struct file *file, const char *text)
     (void)close(fd);
 }
 
-static int load(const struct file *file, char *const *environ, const char *const *sets,
+static int load(const struct file *file, char *const *variables, const char *const *sets,
                 size_t set_count, struct ph_config *config, struct ph_buf *problems)
 {
-    const struct ph_config_args args = {
-        .path = file->path, .assignments = sets, .assignment_count = set_count, .environ = environ};
+    const struct ph_config_args args = {.path = file->path,
+                                        .assignments = sets,
+                                        .assignment_count = set_count,
+                                        .environ = variables};
     ph_buf_init(problems, 65536);
     return ph_config_load(&args, config, problems);
 }
@@ -41,12 +43,12 @@ static void layers_in_their_order(void **state)
     (void)state;
     static const char *const sets[] = {"a.b.window=7", "*.batch_events=8", "a.batch_events=9"};
     char lease[] = "POSTHORN_LEASE=8s", window[] = "POSTHORN_A_B__WINDOW=6";
-    char *const environ[] = {lease, window, NULL};
+    char *const variables[] = {lease, window, NULL};
     struct file file;
     struct ph_config config;
     struct ph_buf problems;
     write_file(&file, two);
-    assert_int_equal(load(&file, environ, sets, COUNT(sets), &config, &problems), 0);
+    assert_int_equal(load(&file, variables, sets, COUNT(sets), &config, &problems), 0);
     assert_string_equal(ph_buf_text(&problems), "");
     assert_int_equal(config.count, 2);
     const struct ph_pipeline_config *ab = &config.pipelines[0]->pipeline;
@@ -116,7 +118,7 @@ static void memory_runs_out(void **state)
     (void)state;
     static const char *const sets[] = {"a.window=7"};
     char lease[] = "POSTHORN_LEASE=8s";
-    char *const environ[] = {lease, NULL};
+    char *const variables[] = {lease, NULL};
     struct file file;
     write_file(&file, two);
     for (long ok = 0;; ok++) {
@@ -124,7 +126,7 @@ static void memory_runs_out(void **state)
         struct ph_buf problems;
         assert_true(ok < 5000);
         unit_memory_fail_after(ok);
-        int rc = load(&file, environ, sets, COUNT(sets), &config, &problems);
+        int rc = load(&file, variables, sets, COUNT(sets), &config, &problems);
         bool done = unit_memory.calls <= ok;
         unit_memory_fail_after(-1);
         ph_config_free(&config);
