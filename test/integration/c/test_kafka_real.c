@@ -290,7 +290,6 @@ static void test_promises_cannot_be_unset(void **state)
                                          {"kafka.enable.idempotence", "false"},
                                          {"kafka.message.timeout.ms", "5000"},
                                          {"kafka.transactional.id", "x"},
-                                         {"kafka.sasl.password", "secret"},
                                          {"kafka.no.such.property", "1"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         static char config[16384];
@@ -303,7 +302,6 @@ static void test_promises_cannot_be_unset(void **state)
         rc = rc < 0 ? rc : driver->open(&env, config, &sink, &err);
         assert_int_equal(rc, PH_E_CONFIG);
         assert_non_null(strstr(err.text, bad[i][0]));
-        assert_null(strstr(err.text, "secret=") ? err.text : NULL);
         ph_options_free(driver->options, config);
     }
 }
