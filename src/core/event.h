@@ -51,6 +51,11 @@ struct ph_event {
     struct ph_header *headers;
     unsigned header_count;
 
+    /* the event right in front of it, when match passed over that one: a checkpoint in front of
+     * this event stands behind that one. NULL = there is none */
+    const struct ph_tick_span *passed_span;
+    int64_t passed_position;
+
     /* what became of it */
     uint8_t mark;      /* the sink's own; cleared when a batch is reused */
     uint8_t verdict;   /* enum ph_verdict */
@@ -61,6 +66,15 @@ struct ph_event {
 static inline struct ph_position ph_event_at(const struct ph_event *event)
 {
     return (struct ph_position){event->span->tick, event->position};
+}
+
+/* The checkpoint behind an event; texts are those of its span. */
+static inline struct ph_checkpoint ph_event_checkpoint(const struct ph_tick_span *span,
+                                                       int64_t position)
+{
+    return (struct ph_checkpoint){.at = {span->tick, position},
+                                  .snapshot = span->snapshot,
+                                  .base_snapshot = span->base_snapshot};
 }
 
 #endif

@@ -115,33 +115,33 @@ int ph_match_event(const struct ph_match_config *config, struct ph_arena *arena,
     return headers_match(config, arena, event->headers_json, err);
 }
 
-static void end_at(struct ph_batch *batch, const struct ph_event *event)
-{
-    batch->has_end = true;
-    batch->end = (struct ph_checkpoint){.at = ph_event_at(event),
-                                        .snapshot = event->span->snapshot,
-                                        .base_snapshot = event->span->base_snapshot};
-}
-
 int ph_match_batch(const struct ph_match_config *config, struct ph_batch *batch,
                    struct ph_error *err)
 {
     assert(config && batch && batch->settled == 0);
     size_t kept = 0, count = batch->count;
+    struct ph_event gone = {0}; /* the event just in front, when it was passed over */
     for (size_t i = 0; i < count; i++) {
-        const struct ph_event *event = &batch->events[i];
+        struct ph_event *event = &batch->events[i];
         int takes = ph_match_event(config, &batch->arena, event, err);
         if (takes < 0) {
             return takes;
         }
         if (takes == 0) {
             batch->refused -= event->verdict != PH_PENDING;
-            if (i + 1 == count && !batch->has_end) {
-                end_at(batch, event);
-            }
-        } else if (kept++ != i) {
+            gone = *event;
+            continue;
+        }
+        event->passed_span = gone.span;
+        event->passed_position = gone.position;
+        gone = (struct ph_event){0};
+        if (kept++ != i) {
             batch->events[kept - 1] = *event;
         }
+    }
+    if (gone.span && !batch->has_end) {
+        batch->has_end = true;
+        batch->end = ph_event_checkpoint(gone.span, gone.position);
     }
     batch->count = kept;
     return (int)(count - kept);

@@ -62,7 +62,10 @@ static void cut_at(struct ph_pipeline *p, struct ph_batch *batch, const struct p
     refuse(p, event);
     batch->count = (size_t)(event - batch->events);
     batch->refused = 0;
-    batch->has_end = false;
+    batch->has_end = event->passed_span != NULL;
+    if (batch->has_end) {
+        batch->end = ph_event_checkpoint(event->passed_span, event->passed_position);
+    }
 }
 
 static int match(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
@@ -185,20 +188,23 @@ static int settle_at(struct ph_pipeline *p, struct ph_checkpoint cp, struct ph_e
     return ph_checkpoint_keep(&p->settled, &cp, err);
 }
 
-/* The checkpoint behind the settled part of a batch that is not done. */
+/* The checkpoint behind the settled part of a batch, and behind what match passed over there: only
+ * then is an event that is refused next the one that start=after can skip. */
 static int settle_inside(struct ph_pipeline *p, const struct ph_batch *batch, struct ph_error *err)
 {
-    const struct ph_event *event = &batch->events[batch->prefix - 1];
-    if (ph_position_cmp(ph_event_at(event), p->settled.cp.at) <= 0) {
-        return 0; /* known already */
+    const struct ph_event *next =
+        batch->prefix < batch->count ? &batch->events[batch->prefix] : NULL;
+    const struct ph_event *last = batch->prefix > 0 ? &batch->events[batch->prefix - 1] : NULL;
+    struct ph_checkpoint cp;
+    if (next && next->passed_span) {
+        cp = ph_event_checkpoint(next->passed_span, next->passed_position);
+    } else if (last) {
+        cp = ph_event_checkpoint(last->span, last->position);
+    } else {
+        return 0;
     }
-    return settle_at(p,
-                     (struct ph_checkpoint){
-                         .at = ph_event_at(event),
-                         .snapshot = event->span->snapshot,
-                         .base_snapshot = event->span->base_snapshot,
-                     },
-                     err);
+    return ph_position_cmp(cp.at, p->settled.cp.at) <= 0 ? 0 /* known already */
+                                                         : settle_at(p, cp, err);
 }
 
 static void check_refused(struct ph_pipeline *p)
@@ -224,16 +230,12 @@ static int settle(struct ph_pipeline *p, struct ph_error *err)
         bool due = ph_clock_mono_us() >= p->settle_due_us;
         int rc = 0;
         if (!ph_batch_done(batch)) {
-            if (batch->prefix > 0 && (due || p->refusal.set)) {
+            if (due || p->refusal.set) {
                 rc = settle_inside(p, batch, err);
             }
             return rc < 0 ? rc : moved;
         }
-        if (batch->has_end) {
-            rc = settle_at(p, batch->end, err);
-        } else if (batch->prefix > 0) {
-            rc = settle_inside(p, batch, err);
-        }
+        rc = batch->has_end ? settle_at(p, batch->end, err) : settle_inside(p, batch, err);
         if (rc < 0) {
             return rc;
         }

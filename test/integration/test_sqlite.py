@@ -381,6 +381,17 @@ def test_a_row_that_match_cannot_judge_is_refused_and_not_passed_over(log, out, 
     assert not out.exists() or lines(out) == []
 
 
+def test_a_refused_row_behind_one_that_does_not_match_can_be_skipped(log, out):
+    """As the message says: the checkpoint passes what does not match up to the very row."""
+    ours = ["--set", "match.header.priority=high"]
+    for headers in ("{}", "{}", "{bad", '{"priority": "high"}'):
+        log.connect().execute("INSERT INTO posthorn_outbox (aggregate_type, aggregate_id, event_type, headers) "
+                              "VALUES ('a', 'b', 'c', ?)", [headers])
+    assert "start=after:1-3" in deliver(log, out, *ours, status=65).stderr
+    deliver(log, out, *ours, "--set", "start=after:1-3")
+    assert [e["position"] for e in lines(out)] == ["1-4"]
+
+
 def test_a_log_that_ends_in_front_of_its_reader_is_refused(log, out):
     log.insert(10)
     deliver(log, out)

@@ -213,6 +213,32 @@ static void the_way_out_is_open(void **state)
     }
 }
 
+/* Also when match passed over what stands right in front of it, the first of the log included. */
+static void the_way_out_is_open_behind_what_does_not_match(void **state)
+{
+    (void)state;
+    char name[] = "tenant", pattern[] = "t1";
+    struct ph_match_config match = {.headers = {.keys = {name}, .values = {pattern}, .count = 1}};
+    for (int64_t refused = 3; refused <= 12; refused += 3) {
+        struct rig *rig = rig_new();
+        struct instance *inst = rig_instance(rig);
+        struct ph_position stored;
+        inst->config.match = &match;
+        inst->config.options.settle_interval_ms = 60000;
+        for (int i = 1; i <= 12; i++) { /* every third is ours */
+            (void)rig_append_with(rig, i % 3 == 0 ? "{\"tenant\":\"t1\"}" : "{}");
+        }
+        assert_true(ph_memory_log_tick(rig->log) > 0);
+        ph_memory_store_judge(rig->store, too_large, &refused);
+        rig_start(inst);
+        assert_int_equal(rig_join(inst), PH_E_REFUSED);
+        rig_instance_free(inst);
+        assert_true(rig_stored(rig, &stored));
+        assert_int_equal(stored.position, refused - 1);
+        rig_free(rig);
+    }
+}
+
 static void a_wrong_start_after_is_refused(void **state)
 {
     (void)state;
@@ -551,6 +577,7 @@ int main(void)
         cmocka_unit_test(a_refused_event_stops_it),
         cmocka_unit_test(start_after_skips_one_event),
         cmocka_unit_test(the_way_out_is_open),
+        cmocka_unit_test(the_way_out_is_open_behind_what_does_not_match),
         cmocka_unit_test(a_wrong_start_after_is_refused),
         cmocka_unit_test(down_is_said_once),
         cmocka_unit_test(a_sink_that_stays_down_ends_no_stop),
