@@ -41,14 +41,8 @@ static bool looks_like_uri(const char *word)
     return ph_source_find(word) || ph_sink_find(word);
 }
 
-/* A connection string, also behind "--from=". */
-static bool hide_uri(char *word)
+static bool hide_uri_at(char *word, char *uri)
 {
-    char *uri = word;
-    if (strncmp(word, "--", 2) == 0) {
-        char *equals = strchr(word, '=');
-        uri = equals ? equals + 1 : word;
-    }
     if (*uri == '-' || !looks_like_uri(uri) || !ph_uri_has_secret(uri)) {
         return false;
     }
@@ -58,6 +52,18 @@ static bool hide_uri(char *word)
     overwrite(word, (size_t)(uri - word), ph_buf_text(&shown));
     ph_buf_free(&shown);
     return true;
+}
+
+/* A connection string, also behind "--from=", "orders.source.uri=" and "--set=*.source.uri=". */
+static bool hide_uri(char *word)
+{
+    for (char *at = word; at; at = strchr(at, '=')) {
+        at += at != word;
+        if (hide_uri_at(word, at)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 int ph_argv_take(struct ph_argv *out, int argc, char **argv, struct ph_error *err)

@@ -45,6 +45,9 @@ static void hidden(void **state)
         "sink.kafka.sasl.password=geheim",
         "--set=sink.kafka.ssl.key.password=geheim",
         "sink.api_token=geheim",
+        "orders.source.uri=postgresql://u:geheim@h/db",
+        "--set=*.source.uri=postgresql://u:geheim@h/db?a=b",
+        "orders.source.uri=host=h password=geheim",
     };
     for (size_t i = 0; i < COUNT(secrets); i++) {
         const char *const words[] = {"posthorn", "run", secrets[i], NULL};
