@@ -25,7 +25,9 @@ static const char introduction[] =
     "# SECRETS\n\n"
     "*uri\\_file* names a file that holds the URI, and so does _KEY_*\\_file* for every option "
     "whose "
-    "name speaks of a secret. A relative path is looked up in *$CREDENTIALS\\_DIRECTORY* first. A "
+    "name speaks of a secret. A relative path is looked up in *$CREDENTIALS\\_DIRECTORY* first, "
+    "then in the working "
+    "directory. A "
     "configuration file that every user can read must hold no secret.\n\n";
 
 static void put_text(struct ph_buf *out, const char *text)

@@ -48,7 +48,9 @@ static const char introduction[] =
     "`uri_file: PATH` takes the URI from a file, and so does `KEY_file` for every option whose "
     "name "
     "speaks of a secret\n(`sink.kafka.sasl.password_file`). A relative path is looked up in "
-    "`$CREDENTIALS_DIRECTORY` first, where systemd's `LoadCredential=`\nputs files. One line end "
+    "`$CREDENTIALS_DIRECTORY` first, where systemd's `LoadCredential=`\nputs files, and then in "
+    "the "
+    "working directory. One line end "
     "behind the secret does not count. A configuration file that every user can read must hold no "
     "secret.\n\n";
 
