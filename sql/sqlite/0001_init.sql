@@ -62,11 +62,19 @@ CREATE TABLE posthorn_outbox (
         CONSTRAINT payload_or_payload_bytes CHECK (payload_bytes IS NULL OR payload IS NULL)
 );
 
--- A number below what was given already would lie behind the readers and never be sent.
+-- A number that was given already may lie behind the readers and never be sent: INSERT OR REPLACE of
+-- the newest row, or a row put back after its DELETE. (The sequence moves on after this trigger.)
 CREATE TRIGGER posthorn_outbox_position AFTER INSERT ON posthorn_outbox
-WHEN new.position < (SELECT seq FROM sqlite_sequence WHERE name = 'posthorn_outbox')
+WHEN new.position <= (SELECT seq FROM sqlite_sequence WHERE name = 'posthorn_outbox')
 BEGIN
     SELECT RAISE(ABORT, 'posthorn_outbox: leave position to SQLite');
+END;
+
+-- Moved down an event would be lost, moved up it would be sent again.
+CREATE TRIGGER posthorn_outbox_stays BEFORE UPDATE OF position ON posthorn_outbox
+WHEN new.position <> old.position
+BEGIN
+    SELECT RAISE(ABORT, 'posthorn_outbox: a position does not change');
 END;
 
 -- 3. The readers --------------------------------------------------------------------------------
