@@ -72,6 +72,24 @@ static int make_durable(struct ph_sqlite_source *s, int64_t newest, struct ph_er
     return 1;
 }
 
+/* Nothing lies behind the cursor: because all was read, or because the log went back under us, as
+ * when a copy is restored into the open file; its next events would be taken for settled ones. */
+static int rest_at_end(struct ph_sqlite_source *s, int64_t newest, struct ph_error *err)
+{
+    int64_t last = newest;
+    int rc = newest < s->cursor ? ph_sqlite_read_last(s, &last, err) : 0;
+    if (rc < 0) {
+        return rc;
+    }
+    if (last < s->cursor) {
+        return ph_fail(err, PH_E_UNAVAILABLE,
+                       "%s was read up to position %lld and now ends at %lld: an older copy was "
+                       "put in its place",
+                       s->read.name, (long long)s->cursor, (long long)last);
+    }
+    return rest(s);
+}
+
 /* 1 when there is something to read, 0 when not. The version is read first, so that what is
  * committed in between is seen now or at the next look. */
 static int look(struct ph_sqlite_source *s, struct ph_error *err)
@@ -90,8 +108,11 @@ static int look(struct ph_sqlite_source *s, struct ph_error *err)
     if (rc < 0) {
         return rc;
     }
-    s->seen_version = version;
-    return newest > s->cursor ? make_durable(s, newest, err) : rest(s);
+    rc = newest > s->cursor ? make_durable(s, newest, err) : rest_at_end(s, newest, err);
+    if (rc >= 0) {
+        s->seen_version = version;
+    }
+    return rc;
 }
 
 /* One span for the whole batch: the log has one tick, and what its snapshot stands for is the log

@@ -430,6 +430,40 @@ def test_another_file_in_its_place_is_noticed(log, out, tmp_path, posthorn):
     assert lines(out)[-1]["position"] == "1-11"
 
 
+def test_a_copy_restored_into_the_open_file_is_noticed(log, out, posthorn):
+    """sqlite3's .restore writes into the same file; its new events must not be taken for settled ones."""
+    log.insert(10)
+    deliver(log, out)
+    copy, db = sqlite3.connect(":memory:"), log.connect()
+    db.backup(copy)
+    relay = posthorn.start_relay(log.uri, f"file:{out}")
+    log.insert(20)
+    posthorn.wait_drained(log.uri)
+    relay.wait_log("delivering from 1-10")
+    copy.backup(db)
+    relay.wait_log("was read up to position 30 and now ends at 10")
+    relay.wait_log("delivering from 1-10 under epoch", start=len(relay.log.partition("now ends at 10")[0]))
+    log.insert(3)
+    until(lambda: len(lines(out)) == 33, what="the copy's new events")
+    assert relay.stop() == 0
+    assert [e["position"] for e in lines(out)][-3:] == ["1-11", "1-12", "1-13"]
+
+
+@pytest.mark.parametrize("sql, word", [
+    ("INSERT OR REPLACE INTO posthorn_outbox (position, aggregate_type, aggregate_id, event_type) VALUES (5, 'a', 'b', 'c')",
+     "leave position to SQLite"),
+    ("DELETE FROM posthorn_outbox; INSERT INTO posthorn_outbox (position, aggregate_type, aggregate_id, event_type)"
+     " VALUES (5, 'a', 'b', 'c')", "leave position to SQLite"),
+    ("UPDATE posthorn_outbox SET position = 9 WHERE position = 2", "a position does not change"),
+    ("UPDATE OR REPLACE posthorn_outbox SET position = 1 WHERE position = 5", "a position does not change"),
+])
+def test_a_position_is_given_once_and_stays(log, sql, word):
+    """A settled number with another event behind it would never be sent."""
+    log.insert(5)
+    with pytest.raises(sqlite3.IntegrityError, match=word):
+        log.connect().executescript(sql)
+
+
 def test_payloads_of_every_kind(log, out):
     db = log.connect()
     big = json.dumps("y" * 9_000_000)
