@@ -400,8 +400,9 @@ static sqlite3_file *file_of(struct ph_sqlite *db, int which)
  *    the database file. A checkpoint that runs meanwhile copies frames and removes none.
  *  - If the WAL began anew between our reading and the sync, what we read is in the database file,
  *    which the one who did it has synced before, unless it runs with synchronous=off. Therefore the
- *    salts are read after the sync: when they differ from those seen last, some WAL was copied
- * whole since, and the database file is synced too. That is one more sync for each turn of the WAL.
+ *    salts are read after the sync: when they differ from those seen last, or the WAL was cut to
+ *    nothing and has none, some WAL was copied whole since, and the database file is synced too.
+ *    That is one more sync for each turn of the WAL.
  * What is left is a program with synchronous=off that begins the WAL anew after this and loses
  * power before the disk has its copy: that damages the whole database, also for a commit with
  * synchronous=full, and SQLite says so of that setting.
@@ -419,7 +420,9 @@ static int sync_files(struct ph_sqlite *db, struct ph_error *err)
         rc = wal->pMethods->xRead(wal, salts, sizeof salts, SALTS_AT);
         rc = rc == SQLITE_IOERR_SHORT_READ ? SQLITE_OK : rc; /* an empty WAL has no salts */
     }
-    if (rc == SQLITE_OK && (!db->synced || memcmp(salts, db->salts, sizeof salts) != 0)) {
+    bool emptied = salts[0] == 0 && salts[1] == 0;
+    if (rc == SQLITE_OK &&
+        (!db->synced || emptied || memcmp(salts, db->salts, sizeof salts) != 0)) {
         rc = main_file->pMethods->xSync(main_file, SQLITE_SYNC_NORMAL);
         memcpy(db->salts, salts, sizeof salts);
     }
