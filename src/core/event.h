@@ -41,9 +41,11 @@ struct ph_event {
     int64_t created_us;
     struct ph_uuid id;
     struct ph_str aggregate_type, aggregate_id, event_type;
-    struct ph_str payload;      /* ptr NULL = tombstone */
-    struct ph_str content_type; /* ptr NULL = the payload is JSON */
-    struct ph_str headers_json; /* a JSON object; "{}" or empty for none */
+    struct ph_str payload;          /* ptr NULL = tombstone */
+    struct ph_str content_type;     /* ptr NULL = the payload is JSON */
+    struct ph_str headers_json;     /* a JSON object; "{}" or empty for none */
+    int64_t deliver_after_us;       /* 0: at once */
+    const struct ph_park_row *park; /* it comes from a parked row; NULL: from the log */
 
     /* where and how it goes, as the route decided */
     struct ph_str topic, key; /* key.ptr NULL = no key */

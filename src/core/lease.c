@@ -58,8 +58,9 @@ static int64_t claim(struct ph_lease *lease)
 {
     struct ph_error err = {0};
     int64_t epoch = 0, asked_us = ph_clock_mono_us();
+    struct ph_lease_said said = {0};
     int rc = lease->config.driver->lease_claim(lease->ctx, lease->owner, lease->config.lease_ms,
-                                               &epoch, &err);
+                                               &epoch, &said, &err);
     if (rc == 1) {
         atomic_store(&lease->deadline_us, deadline_from(lease, asked_us));
         atomic_store(&lease->epoch, epoch);
@@ -101,9 +102,10 @@ static int64_t renew(struct ph_lease *lease, int64_t epoch)
     char report[PH_ERROR_TEXT_MAX];
     const char *text = take_report(lease, report) ? report : NULL;
     struct ph_error err = {0};
+    struct ph_lease_said said = {0};
     int64_t asked_us = ph_clock_mono_us();
     int rc = lease->config.driver->lease_renew(lease->ctx, lease->owner, epoch,
-                                               lease->config.lease_ms, text, &err);
+                                               lease->config.lease_ms, text, &said, &err);
     if (rc == 0) {
         atomic_store(&lease->deadline_us, deadline_from(lease, asked_us));
         return lease->config.lease_ms / 3;

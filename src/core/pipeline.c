@@ -47,6 +47,8 @@ int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *sto
     p->stop = stop;
     p->source_env = (struct ph_source_env){
         .pipeline = config->name,
+        .shards = 1,
+        .instance = config->name,
         .uri = config->from,
         .batch_events = (size_t)config->options.batch_events,
         .batch_bytes = (size_t)config->options.batch_bytes,

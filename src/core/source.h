@@ -16,6 +16,7 @@
 #include "core/batch.h"
 #include "core/checkpoint.h"
 #include "core/option.h"
+#include "core/park.h"
 
 /* Where a pipeline without a checkpoint begins, or which event an operator skips. */
 enum ph_start_kind { PH_START_EARLIEST, PH_START_LATEST, PH_START_TIME };
@@ -30,7 +31,9 @@ struct ph_start {
 /* What a driver is told about its surroundings; outlives the ctx. */
 struct ph_source_env {
     const char *pipeline;
-    int shard;
+    int shard;            /* of */
+    int shards;           /* so many; a source that cannot share its log refuses more than 1 */
+    const char *instance; /* this process, as one of those that share the shards; not NULL */
     const char *uri;
     size_t batch_events;  /* events per batch at most */
     size_t batch_bytes;   /* bytes per batch at most, but always at least one event */
@@ -47,6 +50,12 @@ struct ph_lag {
     int64_t events;
     bool estimated; /* events is an estimate */
     double seconds; /* age of the oldest unsettled event; 0 when there is none */
+};
+
+/* What the log says to a lease that is claimed or renewed. */
+struct ph_lease_said {
+    bool paused; /* a person paused the pipeline: nothing is submitted until it is resumed */
+    bool excess; /* this instance has more than its share of the shards: give this one up */
 };
 
 struct ph_source_driver {
@@ -92,19 +101,34 @@ struct ph_source_driver {
     /* 1 when no settle is under way, 0 when one is; waits up to timeout_ms. PH_E_FENCED when a
      * newer epoch refused it. */
     int (*settled)(void *ctx, int timeout_ms, struct ph_error *err);
+
+    /* Tells every key that has rows in its queue, or a gap that nobody was told of, and counts the
+     * rows. The texts live until each returns. */
+    int (*held)(void *ctx, int (*each)(void *arg, const struct ph_held *held), void *arg,
+                struct ph_park_totals *ret, struct ph_error *err);
+    /* Begins to store changes, all or none, in their order, under this epoch; like settle: 1 =
+     * taken, 0 = a settle or park is under way. changes and their texts are not used after the
+     * call. settled tells when they are stored. */
+    int (*park)(void *ctx, int64_t epoch, const struct ph_park_change *changes, size_t count,
+                struct ph_error *err);
+    /* Reads the rows that are due into an empty batch, or goes on doing so: heads by the time they
+     * came due, each with the rows behind it in its queue, and scheduled rows; each event with its
+     * ph_park_row. PH_FETCH_BATCH = answered, perhaps with no event; PH_FETCH_NOTHING = not yet.
+     * Only rows that the stored checkpoint has passed. */
+    int (*due)(void *ctx, struct ph_batch *batch, struct ph_due *ret, struct ph_error *err);
     void (*close)(void *ctx);
 
     /* The lease of the pipeline: one row with an epoch that only grows, judged by the log's clock.
      */
     int (*lease_open)(const struct ph_source_env *env, const void *config, void **ret_ctx,
                       struct ph_error *err);
-    /* 1 and the new epoch when the lease was free, run out or ours; 0 when another owner holds it.
-     */
+    /* 1 and the new epoch when the lease was free, run out or ours; 0 when another owner holds it,
+     * or when it is free but this instance has its share of the shards. */
     int (*lease_claim)(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
-                       struct ph_error *err);
+                       struct ph_lease_said *said, struct ph_error *err);
     /* Extends it and stores last_error (NULL: leave). PH_E_FENCED when it is no longer ours. */
     int (*lease_renew)(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
-                       const char *last_error, struct ph_error *err);
+                       const char *last_error, struct ph_lease_said *said, struct ph_error *err);
     /* Lets the next owner in at once. */
     int (*lease_release)(void *ctx, const char *owner, int64_t epoch, struct ph_error *err);
     /* Clears settled events past their retention, as far as it gets in limit_ms; NULL when the

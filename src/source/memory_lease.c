@@ -84,8 +84,9 @@ static int claim_locked(struct memory_lease *lease, const char *owner, int64_t l
 }
 
 int ph__memory_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
-                           struct ph_error *err)
+                           struct ph_lease_said *said, struct ph_error *err)
 {
+    (void)said;
     struct memory_lease *lease = ctx;
     assert(owner && ret_epoch);
     ph__memory_lock(lease->log);
@@ -108,8 +109,9 @@ static struct ph_memory_row *owned_row(struct memory_lease *lease, const char *o
 }
 
 int ph__memory_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
-                           const char *last_error, struct ph_error *err)
+                           const char *last_error, struct ph_lease_said *said, struct ph_error *err)
 {
+    (void)said;
     struct memory_lease *lease = ctx;
     ph__memory_lock(lease->log);
     int rc = ph__memory_call(lease->log, PH_MEMORY_RENEW, err);

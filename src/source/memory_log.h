@@ -90,9 +90,10 @@ int ph__memory_call(struct ph_memory_log *log, enum ph_memory_call call, struct 
 int ph__memory_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
                           struct ph_error *err);
 int ph__memory_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
-                           struct ph_error *err);
+                           struct ph_lease_said *said, struct ph_error *err);
 int ph__memory_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
-                           const char *last_error, struct ph_error *err);
+                           const char *last_error, struct ph_lease_said *said,
+                           struct ph_error *err);
 int ph__memory_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err);
 void ph__memory_lease_close(void *ctx);
 

@@ -115,9 +115,9 @@ int ph_pg_row_skip_header(const char **bytes, size_t *len);
 int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
                      struct ph_error *err);
 int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
-                      struct ph_error *err);
+                      struct ph_lease_said *said, struct ph_error *err);
 int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
-                      const char *last_error, struct ph_error *err);
+                      const char *last_error, struct ph_lease_said *said, struct ph_error *err);
 int ph_pg_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err);
 int ph_pg_maintain(void *ctx, int64_t limit_ms, struct ph_error *err);
 void ph_pg_lease_close(void *ctx);

@@ -71,8 +71,9 @@ int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void *
 }
 
 int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
-                      struct ph_error *err)
+                      struct ph_lease_said *said, struct ph_error *err)
 {
+    (void)said;
     struct lease *l = ctx;
     char ms[24], retention_ms[24];
     (void)snprintf(ms, sizeof ms, "%lld", (long long)lease_ms);
@@ -82,8 +83,9 @@ int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *r
 }
 
 int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
-                      const char *last_error, struct ph_error *err)
+                      const char *last_error, struct ph_lease_said *said, struct ph_error *err)
 {
+    (void)said;
     struct lease *l = ctx;
     char ms[24], number[24];
     (void)snprintf(ms, sizeof ms, "%lld", (long long)lease_ms);

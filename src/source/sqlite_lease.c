@@ -79,8 +79,9 @@ int ph_sqlite_lease_open(const struct ph_source_env *env, const void *config, vo
 }
 
 int ph_sqlite_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
-                          struct ph_error *err)
+                          struct ph_lease_said *said, struct ph_error *err)
 {
+    (void)said;
     struct lease *l = ctx;
     const struct ph_sqlite_param params[] = {
         ph_sqlite_text(l->env->pipeline),
@@ -98,8 +99,9 @@ int ph_sqlite_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_
 }
 
 int ph_sqlite_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
-                          const char *last_error, struct ph_error *err)
+                          const char *last_error, struct ph_lease_said *said, struct ph_error *err)
 {
+    (void)said;
     struct lease *l = ctx;
     const struct ph_sqlite_param params[] = {
         ph_sqlite_text(l->env->pipeline),

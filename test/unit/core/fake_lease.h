@@ -69,9 +69,10 @@ static inline void answer(void)
 }
 
 static inline int fake_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
-                             struct ph_error *err)
+                             struct ph_lease_said *said, struct ph_error *err)
 {
     assert(ctx == &row);
+    (void)said;
     row_lock();
     row.claims++;
     int rc = called(row.claim_rc, err);
@@ -87,9 +88,11 @@ static inline int fake_claim(void *ctx, const char *owner, int64_t lease_ms, int
 }
 
 static inline int fake_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
-                             const char *last_error, struct ph_error *err)
+                             const char *last_error, struct ph_lease_said *said,
+                             struct ph_error *err)
 {
     assert(ctx == &row);
+    (void)said;
     int takes_ms = row.renew_takes_ms;
     if (takes_ms > 0) {
         (void)ph_stop_wait(NULL, takes_ms);

@@ -391,19 +391,20 @@ static inline int keeper_fails(const struct watched *w, struct ph_error *err)
 }
 
 static inline int watched_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret,
+                                struct ph_lease_said *said, struct ph_error *err)
+{
+    struct watched *w = ctx;
+    int rc = keeper_fails(w, err);
+    return rc < 0 ? rc : REAL->lease_claim(w->real, owner, lease_ms, ret, said, err);
+}
+
+static inline int watched_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
+                                const char *last_error, struct ph_lease_said *said,
                                 struct ph_error *err)
 {
     struct watched *w = ctx;
     int rc = keeper_fails(w, err);
-    return rc < 0 ? rc : REAL->lease_claim(w->real, owner, lease_ms, ret, err);
-}
-
-static inline int watched_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
-                                const char *last_error, struct ph_error *err)
-{
-    struct watched *w = ctx;
-    int rc = keeper_fails(w, err);
-    return rc < 0 ? rc : REAL->lease_renew(w->real, owner, epoch, lease_ms, last_error, err);
+    return rc < 0 ? rc : REAL->lease_renew(w->real, owner, epoch, lease_ms, last_error, said, err);
 }
 
 static inline int watched_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)

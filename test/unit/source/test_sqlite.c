@@ -404,19 +404,19 @@ static void test_the_lease_has_one_owner(void **state)
     w.env.uri = w.rig.uri;
     int64_t epoch = 0;
     assert_int_equal(w.driver->lease_open(&w.env, w.config, &w.lease, &err), 0);
-    assert_int_equal(w.driver->lease_claim(w.lease, "a", 60000, &epoch, &err), 1);
+    assert_int_equal(w.driver->lease_claim(w.lease, "a", 60000, &epoch, NULL, &err), 1);
     assert_int_equal(epoch, 1);
-    assert_int_equal(w.driver->lease_claim(w.lease, "b", 60000, &epoch, &err), 0);
-    assert_int_equal(w.driver->lease_renew(w.lease, "a", 1, 60000, "it broke", &err), 0);
-    assert_int_equal(w.driver->lease_renew(w.lease, "b", 1, 60000, NULL, &err), PH_E_FENCED);
-    assert_int_equal(w.driver->lease_claim(w.lease, "a", 1, &epoch, &err), 1);
+    assert_int_equal(w.driver->lease_claim(w.lease, "b", 60000, &epoch, NULL, &err), 0);
+    assert_int_equal(w.driver->lease_renew(w.lease, "a", 1, 60000, "it broke", NULL, &err), 0);
+    assert_int_equal(w.driver->lease_renew(w.lease, "b", 1, 60000, NULL, NULL, &err), PH_E_FENCED);
+    assert_int_equal(w.driver->lease_claim(w.lease, "a", 1, &epoch, NULL, &err), 1);
     assert_int_equal(epoch, 2);
     (void)ph_stop_wait(NULL, 5); /* it has run out */
-    assert_int_equal(w.driver->lease_claim(w.lease, "b", 60000, &epoch, &err), 1);
+    assert_int_equal(w.driver->lease_claim(w.lease, "b", 60000, &epoch, NULL, &err), 1);
     assert_int_equal(epoch, 3);
-    assert_int_equal(w.driver->lease_renew(w.lease, "a", 2, 60000, NULL, &err), PH_E_FENCED);
+    assert_int_equal(w.driver->lease_renew(w.lease, "a", 2, 60000, NULL, NULL, &err), PH_E_FENCED);
     assert_int_equal(w.driver->lease_release(w.lease, "b", 3, &err), 0);
-    assert_int_equal(w.driver->lease_claim(w.lease, "c", 60000, &epoch, &err), 1);
+    assert_int_equal(w.driver->lease_claim(w.lease, "c", 60000, &epoch, NULL, &err), 1);
     assert_int_equal(epoch, 4);
     assert_int_equal(rig_number(w.rig.app, "SELECT last_error = 'it broke' FROM posthorn_lease"),
                      1);
