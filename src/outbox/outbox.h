@@ -39,6 +39,43 @@ struct ph_outbox_status {
     const char *last_error, *last_error_at, *updated_at;
     const char *still_seconds; /* it has events to deliver and has not moved for this long;
                                   NULL without such events. The caller judges whether it is long */
+    const char *parked, *dead, *scheduled; /* rows of this shard beside the log */
+    const char *paused_at; /* a person paused the pipeline; NULL: it is not paused */
+    const char *paused_by, *paused_reason;
+};
+
+/* Which rows beside the log. NULL: any. */
+struct ph_outbox_filter {
+    const char *pipeline;
+    const char *state; /* parked, dead, scheduled, discarded or skipped; parked_list only */
+    const char *event_type, *key, *event_id;
+    const char *error_like; /* a pattern as LIKE takes it, \ before a % or _ that is meant, case
+                               ignored where the letters are ASCII */
+    int64_t since_us;       /* failed first at this time or later; 0: any */
+    int64_t limit;          /* so many rows at most; parked_list only; 0: all */
+    bool content;           /* with headers and payload; parked_list only */
+};
+
+/* One such row. Texts as in ph_outbox_status. */
+struct ph_outbox_parked {
+    const char *pipeline, *shard;
+    const char *state, *attempts;
+    bool passed;         /* dead, and its key has gone on without it */
+    const char *waiting; /* events in the queue of its key behind it; NULL: it is not a head */
+    const char *event_id, *tick, *position;
+    const char *aggregate_type, *aggregate_id, *event_type, *created_at;
+    const char *key; /* whose order it keeps; NULL: nobody's */
+    const char *next_attempt_at, *first_failed_at, *redriven_at, *deliver_after, *last_error;
+    struct ph_str headers; /* with content: a JSON object */
+    struct ph_str payload; /* with content; ptr NULL: a tombstone */
+    bool payload_json;     /* it is JSON text; else bytes of content_type */
+    const char *content_type;
+};
+
+/* What reshard did. */
+struct ph_outbox_resharded {
+    int64_t shards_before, shards;
+    int64_t parked; /* events that were put beside the log, to come in the order of the log */
 };
 
 /* A row of the log that the pipeline had settled when verify began. */
@@ -130,6 +167,27 @@ struct ph_outbox_driver {
      * Posthorn keeps a copy; rows, ids and order stay. *ret = how many. */
     int (*erase)(void *ctx, const char *aggregate_type, const char *aggregate_id,
                  const struct ph_outbox_act *act, int64_t *ret, struct ph_error *err);
+
+    /* Rows beside the log, by pipeline, tick and position. */
+    int (*parked_list)(void *ctx, const struct ph_outbox_filter *filter,
+                       int (*each)(void *arg, const struct ph_outbox_parked *row), void *arg,
+                       struct ph_error *err);
+    /* Dead rows become parked and are tried again: heads of their key's queue at once, or with
+     * rate > 0 so many a second. *ret = how many; dry_run: how many it would be. */
+    int (*redrive)(void *ctx, const struct ph_outbox_filter *filter, double rate, bool dry_run,
+                   const struct ph_outbox_act *act, int64_t *ret, struct ph_error *err);
+    /* Dead rows are given up, and so is the parked head of a queue when the filter has its
+     * event_id: the row stays as discarded, its key goes on. */
+    int (*discard)(void *ctx, const struct ph_outbox_filter *filter, bool dry_run,
+                   const struct ph_outbox_act *act, int64_t *ret, struct ph_error *err);
+    /* Pauses a pipeline or resumes it. 1, or 0 when it was so already; PH_E_CONFIG when the log
+     * knows none of that name. */
+    int (*pause)(void *ctx, const char *pipeline, bool paused, const struct ph_outbox_act *act,
+                 struct ph_error *err);
+    /* Gives a pipeline another number of shards. PH_E_CONFIG while an instance owns one of them.
+     * NULL where a log cannot be shared. */
+    int (*reshard)(void *ctx, const char *pipeline, int shards, const struct ph_outbox_act *act,
+                   struct ph_outbox_resharded *ret, struct ph_error *err);
 };
 
 /* The driver for a URI; NULL when none takes it. */
