@@ -1,7 +1,7 @@
 /*
- * The table behind which allocation, clocks and randomness sit, filled with the real ones, and the
- * memory calls that go through it. A request for no bytes is one for one byte, so that NULL always
- * means "no memory".
+ * The table behind which allocation, clocks, randomness, waits and threads sit, filled with the
+ * real ones, and the memory calls that go through it. A request for no bytes is one for one byte,
+ * so that NULL always means "no memory".
  */
 #include "base/sys.h"
 
@@ -43,6 +43,17 @@ static uint64_t kernel_u64(void)
     return value;
 }
 
+static int start_thread(pthread_t *ret, void *(*run)(void *arg), void *arg)
+{
+    return pthread_create(ret, NULL, run, arg);
+}
+
+static void join_thread(pthread_t thread)
+{
+    int rc = pthread_join(thread, NULL);
+    assert(rc == 0);
+}
+
 struct ph_sys ph_sys = {
     .alloc = malloc,
     .resize = realloc,
@@ -50,6 +61,9 @@ struct ph_sys ph_sys = {
     .mono_us = boot_us,
     .wall_us = real_us,
     .random_u64 = kernel_u64,
+    .poll = poll,
+    .thread_start = start_thread,
+    .thread_join = join_thread,
 };
 
 void *ph_mem_alloc(size_t size)

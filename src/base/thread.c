@@ -6,13 +6,13 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/sys.h"
 
 int ph_stop_init(struct ph_stop *stop, struct ph_error *err)
 {
@@ -57,7 +57,7 @@ bool ph_stop_wait(struct ph_stop *stop, int timeout_ms)
     int64_t deadline_us = ph_clock_mono_us() + (int64_t)timeout_ms * 1000;
     int left_ms = timeout_ms;
     while (left_ms != 0 && !(stop && ph_stop_wanted(stop))) {
-        if (poll(&waited, 1, left_ms) >= 0 || errno != EINTR) {
+        if (ph_sys.poll(&waited, 1, left_ms) >= 0 || errno != EINTR) {
             break;
         }
         left_ms = timeout_ms < 0 ? timeout_ms : left_until(deadline_us, timeout_ms);

@@ -6,9 +6,11 @@
 #include "core/lease.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -29,8 +31,8 @@ struct ph_lease {
     _Atomic int64_t epoch;
     _Atomic int64_t deadline_us; /* CLOCK_BOOTTIME, less a margin */
     int64_t maintain_due_us;
+    int answered;          /* an eventfd: the keeper has asked for the lease */
     pthread_mutex_t mutex; /* guards the rest */
-    pthread_cond_t claimed;
     struct ph_error trouble;
     bool report_due;
     char report[PH_ERROR_TEXT_MAX];
@@ -50,8 +52,10 @@ static void set_trouble(struct ph_lease *lease, int rc, const struct ph_error *e
     if (rc < 0) {
         lease->trouble = *err;
     }
-    (void)pthread_cond_broadcast(&lease->claimed);
     (void)pthread_mutex_unlock(&lease->mutex);
+    uint64_t one = 1;
+    ssize_t written = write(lease->answered, &one, sizeof one);
+    (void)written; /* when the counter is full it is readable */
 }
 
 static int64_t claim(struct ph_lease *lease)
@@ -180,19 +184,22 @@ static void lease_free(struct ph_lease *lease)
         lease->config.driver->lease_close(lease->ctx);
     }
     ph_stop_free(&lease->stop);
-    (void)pthread_cond_destroy(&lease->claimed);
+    if (lease->answered >= 0) {
+        (void)close(lease->answered);
+    }
     (void)pthread_mutex_destroy(&lease->mutex);
     ph_mem_free(lease);
 }
 
-static void init_waiting(struct ph_lease *lease)
+static int init_waiting(struct ph_lease *lease, struct ph_error *err)
 {
-    pthread_condattr_t attr;
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&lease->claimed, &attr);
-    (void)pthread_condattr_destroy(&attr);
     (void)pthread_mutex_init(&lease->mutex, NULL);
+    lease->stop.fd = -1;
+    lease->answered = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (lease->answered < 0) {
+        return ph_fail(err, PH_E_IO, "eventfd: %s", strerrordesc_np(errno));
+    }
+    return ph_stop_init(&lease->stop, err);
 }
 
 int ph_lease_start(const struct ph_lease_config *config, struct ph_lease **ret,
@@ -209,12 +216,11 @@ int ph_lease_start(const struct ph_lease_config *config, struct ph_lease **ret,
     lease->config.env = &lease->env;
     lease->maintain_due_us = ph_clock_mono_us() + config->maintain_ms * 1000;
     name_owner(lease->owner, sizeof lease->owner);
-    init_waiting(lease);
-    int rc = ph_stop_init(&lease->stop, err);
+    int rc = init_waiting(lease, err);
     if (rc == 0) {
         rc = config->driver->lease_open(&lease->env, config->driver_config, &lease->ctx, err);
     }
-    if (rc == 0 && pthread_create(&lease->thread, NULL, keep, lease) != 0) {
+    if (rc == 0 && ph_sys.thread_start(&lease->thread, keep, lease) != 0) {
         rc = ph_fail(err, PH_E_UNAVAILABLE, "no thread for the lease");
     }
     if (rc < 0) {
@@ -231,7 +237,7 @@ void ph_lease_stop(struct ph_lease *lease)
         return;
     }
     ph_stop_request(&lease->stop);
-    (void)pthread_join(lease->thread, NULL);
+    ph_sys.thread_join(lease->thread);
     lease_free(lease);
 }
 
@@ -243,20 +249,16 @@ int64_t ph_lease_epoch(const struct ph_lease *lease)
 
 int64_t ph_lease_wait(struct ph_lease *lease, int timeout_ms)
 {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (timeout_ms % 1000) * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
+    struct pollfd waited = {.fd = lease->answered, .events = POLLIN};
+    int64_t until_us = ph_clock_mono_us() + (int64_t)timeout_ms * 1000;
+    int64_t left_us = (int64_t)timeout_ms * 1000;
+    while (ph_lease_epoch(lease) == 0 && ph_lease_trouble(lease, NULL) == 0 && left_us > 0) {
+        (void)ph_sys.poll(&waited, 1, (int)((left_us + 999) / 1000));
+        uint64_t answers;
+        ssize_t got = read(lease->answered, &answers, sizeof answers);
+        (void)got; /* none when the time is over */
+        left_us = until_us - ph_clock_mono_us();
     }
-    (void)pthread_mutex_lock(&lease->mutex);
-    int waited = 0;
-    while (ph_lease_epoch(lease) == 0 && lease->trouble.code == 0 && waited == 0) {
-        waited = pthread_cond_timedwait(&lease->claimed, &lease->mutex, &until);
-    }
-    (void)pthread_mutex_unlock(&lease->mutex);
     return ph_lease_epoch(lease);
 }
 

@@ -4,11 +4,11 @@
  * settled moves over SENT events without a gap only, and only what settled covers is stored.
  */
 #include <assert.h>
-#include <poll.h>
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sys.h"
 #include "core/pipeline_parts.h"
 
 #define WAIT_MAX_MS 100
@@ -316,7 +316,7 @@ static void wait_for_more(struct ph_pipeline *p)
     if (p->flight.head && sink_fd < 0 && !p->sink_down && timeout > 2) {
         timeout = 2; /* a sink without a descriptor is asked again soon */
     }
-    (void)poll(fds, 3, timeout);
+    (void)ph_sys.poll(fds, 3, timeout);
     if (fds[1].revents != 0) {
         p->sink_due_us = 0; /* a sink that was down has something to say */
     }
@@ -440,7 +440,7 @@ static void finish_flight(struct ph_pipeline *p, int64_t timeout_ms)
             break;
         }
         if (p->sink_down) {
-            (void)poll(NULL, 0, 20);
+            (void)ph_sys.poll(NULL, 0, 20);
         }
     }
 }
