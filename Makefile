@@ -2,7 +2,7 @@
 PYTHON := /usr/bin/python3
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: build run test bench bench-sqlite faults fuzz style format install deb clean help
+.PHONY: build run test bench bench-sqlite faults sim fuzz style format install deb clean help
 
 build: ## build into build/ (installs what is missing from the distribution's packages)
 	tools/build.sh
@@ -24,6 +24,9 @@ bench-sqlite: build ## the figures of SQLite in docs/benchmarks.md
 faults: build ## the full kill test (POSTHORN_FAULTS=smoke: the short one)
 	tools/deps.sh test
 	POSTHORN_FAULTS=$${POSTHORN_FAULTS:-full} $(PYTEST) test/fault -s
+
+sim: ## the core in a simulated world, from seeds: make sim SEEDS=10000 FIRST=1
+	tools/sim.sh $(SEEDS) $(FIRST)
 
 fuzz: ## the fuzzers, 60 s each
 	tools/fuzz.sh 60

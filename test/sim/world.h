@@ -1,0 +1,115 @@
+/*
+ * The simulated world of one seed: a log and a store in memory, what goes wrong and how often, two
+ * instances of one pipeline, and what is known about each event. world.c lives the seed, drivers.c
+ * stands before the memory drivers and makes things go wrong, check.c holds the promises against
+ * what it sees.
+ */
+#ifndef PH_SIM_WORLD_H
+#define PH_SIM_WORLD_H
+
+#include "core/pipeline.h"
+#include "sink/memory_store.h"
+#include "source/memory_log.h"
+#include "tasks.h"
+
+#define SIM_EVENTS_MAX  48
+#define SIM_KEYS_MAX    5
+#define SIM_SLOTS_MAX   2
+#define SIM_FLIGHTS_MAX 16
+#define SIM_EPOCHS_MAX  256
+#define SIM_PIPELINE    "orders"
+
+/* How a world is; drawn from its seed. "in" is one in so many calls, 0 is never. */
+struct knobs {
+    unsigned slots, keys, events;
+    int64_t active_us; /* events come and things go wrong for so long */
+    int64_t lease_ms;
+    unsigned crash_in, lose_in, stall_in, slow_in, down_in;
+    unsigned retry_in, reject_in; /* events that are refused at an attempt; for good */
+    bool own_ticks;               /* the world makes ticks, not the reader */
+};
+
+/* One event as the world knows it. */
+struct fact {
+    struct ph_uuid id;
+    unsigned key;
+    int64_t position;
+    unsigned delivered; /* how often */
+    bool told_sent;     /* the sink has said SENT to an instance */
+    bool may_repeat;    /* it was delivered, but that was not stored when a session began */
+};
+
+struct flight {
+    const struct ph_batch *batch;
+    uint64_t generation;
+};
+
+/* One instance from its start to its end or crash. */
+struct life {
+    struct slot *slot;
+    unsigned number;
+    bool crashed; /* nothing it does reaches the world any more */
+    struct ph_stop stop;
+    struct ph_pipeline_config config;
+    struct ph_route_config route;
+    int64_t epoch;  /* of its last load */
+    bool knew_late; /* since then it was fenced, and has been through a wait */
+    struct flight flights[SIM_FLIGHTS_MAX];
+    size_t flight_count;
+};
+
+/* A place where instances run, one after the other. */
+struct slot {
+    struct actor actor;
+    struct life *life; /* NULL between two */
+};
+
+/* What happened, over all seeds: a simulation in which nothing goes wrong proves nothing. */
+struct tally {
+    uint64_t seeds, steps, events, delivered, repeated, calls;
+    uint64_t crashes, losses, stalls, slow, downs, fenced, late, retries, rejects, stops;
+};
+
+extern struct world {
+    struct knobs knobs;
+    struct dice plan, fault, verdict;
+    char name[32], from[48], to[48];
+    struct ph_memory_log *log;
+    struct ph_memory_store *store;
+    struct fact facts[SIM_EVENTS_MAX];
+    size_t fact_count, record_count;
+    struct slot slots[SIM_SLOTS_MAX];
+    unsigned lives;
+    bool calm;                   /* nothing goes wrong any more */
+    bool over;                   /* no instance starts any more */
+    int64_t epoch_max;           /* of all loads */
+    bool robbed[SIM_EPOCHS_MAX]; /* leases that were ended by hand */
+    struct ph_position stored;
+    size_t covered; /* events from the start that the stored checkpoint was checked for */
+} world;
+
+extern struct tally *sim_tally;
+
+/* Lives one seed from beginning to end; does not come back when a promise is broken. */
+void world_live(uint64_t seed);
+
+/* The drivers that stand before the memory drivers; their config is a struct life. */
+extern const struct ph_source_driver sim_source;
+extern const struct ph_sink_driver sim_sink;
+/* Whether that bug is planted. */
+bool sim_planted(const char *plant);
+extern const char *const sim_plants[];
+
+/* Promises. The position is that of a stored checkpoint. */
+bool check_fenced(const struct life *life);
+void check_submit(struct life *life, const struct ph_batch *batch);
+void check_waited(struct life *life);
+void check_delivered(struct life *life);
+void check_abandon(struct life *life);
+void check_session(struct life *life, int64_t epoch);
+void check_stored(struct life *life);
+void check_end(void);
+/* Whether all has been done that can be done without a person. */
+bool check_quiet(void);
+
+#endif
