@@ -1,11 +1,3 @@
--- Takes the lease when it is free, run out by this server's clock, or ours already; the epoch grows each time, also behind those of a
--- pipeline of this name that was forgotten. Leaves the pipeline's wish for the retention. No row = another's.
-INSERT INTO posthorn.lease AS l (pipeline, shard, owner, epoch, expires_at, retention)
-VALUES ($1, $2::int, $3,
-        1 + coalesce((SELECT pg_catalog.max((a.detail->>'epoch')::bigint) FROM posthorn.audit a
-                       WHERE a.act = 'forget' AND a.detail->>'pipeline' = $1), 0),
-        pg_catalog.clock_timestamp() + $4::bigint * interval '1 millisecond', $5::bigint * interval '1 millisecond')
-ON CONFLICT (pipeline, shard) DO UPDATE
-   SET owner = excluded.owner, epoch = l.epoch + 1, expires_at = excluded.expires_at, retention = excluded.retention
- WHERE l.expires_at < pg_catalog.clock_timestamp() OR l.owner = excluded.owner
-RETURNING epoch
+-- See posthorn.claim_lease(): no row = another's, or this instance has its share.
+SELECT epoch, paused
+  FROM posthorn.claim_lease($1, $2::int, $3::int, $4, $5, $6::bigint, $7::bigint)

@@ -1,4 +1,6 @@
--- Lets the next owner in at once.
+-- Lets the next owner in at once; an instance that goes is no member any more (one that stays joins again with its next renewal).
+WITH left_shards AS (
+    DELETE FROM posthorn.member WHERE pipeline = $1 AND instance = $6::text)
 UPDATE posthorn.lease SET expires_at = '-infinity',
        last_error = coalesce($5, last_error),
        last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE pg_catalog.clock_timestamp() END

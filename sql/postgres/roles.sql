@@ -49,7 +49,7 @@ GRANT USAGE ON SCHEMA posthorn TO posthorn_relay, posthorn_writer;
 
 -- A writer adds events and learns their ids; it reads no event, not even its own.
 GRANT INSERT (event_id, aggregate_type, aggregate_id, event_type, payload, payload_bytes,
-              content_type, headers, created_at) ON posthorn.outbox TO posthorn_writer;
+              content_type, headers, created_at, deliver_after) ON posthorn.outbox TO posthorn_writer;
 GRANT SELECT (event_id) ON posthorn.outbox TO posthorn_writer;
 GRANT EXECUTE ON FUNCTION posthorn.publish(text, text, text, jsonb, jsonb, uuid, timestamptz, boolean,
                                            bytea, text) TO posthorn_writer;
@@ -58,12 +58,17 @@ GRANT EXECUTE ON FUNCTION posthorn.publish(text, text, text, jsonb, jsonb, uuid,
 GRANT SELECT ON posthorn.meta, posthorn.outbox, posthorn.tick, posthorn.pending,
                 posthorn.outbox_status TO posthorn_relay;
 GRANT SELECT ON SEQUENCE posthorn.tick_tick_seq TO posthorn_relay;
-GRANT SELECT, INSERT, UPDATE ON posthorn.checkpoint, posthorn.lease, posthorn.parked
+GRANT SELECT, INSERT, UPDATE ON posthorn.checkpoint, posthorn.lease, posthorn.pipeline
    TO posthorn_relay;
+GRANT SELECT, INSERT, UPDATE, DELETE ON posthorn.parked, posthorn.member TO posthorn_relay;
 GRANT SELECT, INSERT ON posthorn.audit TO posthorn_relay;
 GRANT EXECUTE ON FUNCTION posthorn.make_tick(bigint), posthorn.maintain(interval),
                           posthorn.maintain_plan(interval), posthorn.fit_retention(),
-                          posthorn.identity(), posthorn.timeline()
+                          posthorn.identity(), posthorn.timeline(),
+                          posthorn.park(text, int, bigint, jsonb),
+                          posthorn.join_shards(text, int, text, bigint),
+                          posthorn.claim_lease(text, int, int, text, text, bigint, bigint),
+                          posthorn.renew_lease(text, int, int, text, text, bigint, bigint, text)
    TO posthorn_relay;
 
 -- forget() and erase() stay with posthorn_owner; grant them to whoever answers for the log's content:

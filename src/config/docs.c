@@ -26,6 +26,8 @@ static const struct ph_docs_section fixed[] = {
      ph_match_options},
     {"route", NULL, "where an event goes and in which clothes, for sinks with topics",
      ph_route_options},
+    {"retry", NULL, "the attempts of one event that the sink refuses for now",
+     ph_retry_option_table},
 };
 
 #define FIXED_COUNT (sizeof fixed / sizeof fixed[0])

@@ -45,7 +45,7 @@ static void put_section(struct ph_buf *out, const struct ph_docs_section *sectio
 /* The families with values first, so that the needed lines stand on top. */
 void ph_docs_example(struct ph_buf *out)
 {
-    static const char *const families[] = {"source", "sink", "match", "route", ""};
+    static const char *const families[] = {"source", "sink", "match", "route", "retry", ""};
     ph_buf_puts(out, introduction);
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         struct ph_docs_section section;

@@ -133,7 +133,7 @@ static void put_family(struct ph_buf *out, const char *family)
 
 void ph_docs_schema(struct ph_buf *out)
 {
-    static const char *const families[] = {"source", "sink", "match", "route"};
+    static const char *const families[] = {"source", "sink", "match", "route", "retry"};
     ph_buf_puts(
         out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
              "\"title\":\"posthorn.yaml\",\"type\":\"object\","
@@ -143,7 +143,7 @@ void ph_docs_schema(struct ph_buf *out)
              "\"propertyNames\":{\"pattern\":\"^[A-Za-z0-9_.-]{1,63}$\"},"
              "\"additionalProperties\":{\"$ref\":\"#/$defs/values\"}}},"
              "\"$defs\":{\"values\":{\"type\":[\"object\",\"null\"],\"additionalProperties\":false,"
-             "\"patternProperties\":{\"^(source|sink|match|route)\\\\.\":{}},"
+             "\"patternProperties\":{\"^(source|sink|match|route|retry)\\\\.\":{}},"
              "\"properties\":{");
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         put_family(out, families[i]);

@@ -108,6 +108,7 @@ static void put_pipeline(struct ph_buf *out, const struct ph_settings *settings)
     }
     put_family(out, settings, "route", ph_route_options);
     put_below(out, settings, "route", "rules.");
+    put_family(out, settings, "retry", ph_retry_option_table);
     struct ph_buf own;
     ph_buf_init(&own, 65536);
     for (const struct ph_option *row = ph_pipeline_option_table; row->name; row++) {

@@ -145,6 +145,7 @@ static void find_meaning(struct meaning *m, const char *rest)
     try_table(m, rest, "", ph_pipeline_option_table);
     try_table(m, rest, "match", ph_match_options);
     try_table(m, rest, "route", ph_route_options);
+    try_table(m, rest, "retry", ph_retry_option_table);
     for (size_t i = 0; ph_source_drivers[i]; i++) {
         try_table(m, rest, "source", ph_source_drivers[i]->options);
     }

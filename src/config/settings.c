@@ -283,6 +283,7 @@ static void set_defaults(struct ph_settings_load *load)
     load->families[PH_FAMILY_SINK].config = settings->sink_config;
     load->families[PH_FAMILY_ROUTE].config = &settings->route;
     load->families[PH_FAMILY_MATCH].config = &settings->match;
+    load->families[PH_FAMILY_RETRY].config = &pipeline->retry;
     pipeline->match = &settings->match;
     pipeline->source_config = settings->source_config;
     pipeline->sink_config = settings->sink_config;
@@ -330,6 +331,11 @@ static void check_route(struct ph_settings_load *load)
     ph__settings_mark(load, load->args->where ? find_route_value(load) : NULL);
     if (ph_route_new(&load->settings->route, &route, &err) < 0) {
         ph__settings_report_error(load, &err);
+    } else if (load->settings->pipeline.options.shards > 1 && !ph_route_keeps_shards(route)) {
+        (void)ph_fail(&err, PH_E_CONFIG,
+                      "route.key: shards are cut by aggregate_id, so the key must contain "
+                      "{aggregate_id} (or be empty); otherwise set shards to 1");
+        ph__settings_report_error(load, &err);
     }
     ph_route_free(route);
 }
@@ -364,7 +370,8 @@ int ph_settings_load(struct ph_settings *settings, const struct ph_settings_args
                      [PH_FAMILY_SOURCE] = {"source", NULL, NULL},
                      [PH_FAMILY_SINK] = {"sink", NULL, NULL},
                      [PH_FAMILY_ROUTE] = {"route", ph_route_options, NULL},
-                     [PH_FAMILY_MATCH] = {"match", ph_match_options, NULL}},
+                     [PH_FAMILY_MATCH] = {"match", ph_match_options, NULL},
+                     [PH_FAMILY_RETRY] = {"retry", ph_retry_option_table, NULL}},
     };
     ph_buf_init(&load.mark, 4096);
     load_all(&load, args);

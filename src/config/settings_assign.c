@@ -76,7 +76,7 @@ static void report_unknown_key(struct ph_settings_load *load, struct ph_str key)
     } else {
         (void)ph_fail(&err, PH_E_CONFIG,
                       "unknown option %.*s; options are the pipeline's own and source.*, sink.*, "
-                      "match.*, route.* (see posthorn help run)",
+                      "match.*, route.*, retry.* (see posthorn help run)",
                       PH_STR_ARG(key));
     }
     ph__settings_report_error(load, &err);

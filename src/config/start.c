@@ -1,5 +1,5 @@
 /*
- * The option `start`: where a pipeline without a checkpoint begins, or which event is skipped.
+ * The option `start`: where a pipeline without a checkpoint begins.
  * Place: called by settings once all assignments are in.
  * Promise: a time without a zone is refused, since the reader's and the server's zones may differ.
  */
@@ -136,23 +136,18 @@ static bool parse_time(struct ph_str text, int64_t *out_us)
 
 int ph_start_parse(struct ph_str text, struct ph_start *out, struct ph_error *err)
 {
-    const struct ph_str after = PH_STR("after:");
     struct ph_start start = {.kind = PH_START_EARLIEST};
     bool good = true;
     if (ph_str_is(text, "latest")) {
         start.kind = PH_START_LATEST;
-    } else if (ph_str_starts(text, after)) {
-        start.skip = true;
-        struct ph_str rest = {text.ptr + after.len, text.len - after.len};
-        good = ph_position_parse(rest, &start.after);
     } else if (!ph_str_is(text, "earliest")) {
         start.kind = PH_START_TIME;
         good = parse_time(text, &start.time_us);
     }
     if (!good) {
         return ph_fail(err, PH_E_CONFIG,
-                       "start: \"%.*s\" is not earliest, latest, a time with a zone such as "
-                       "2026-11-21T04:28:09Z, or after:TICK-POSITION",
+                       "start: \"%.*s\" is not earliest, latest or a time with a zone such as "
+                       "2026-11-21T04:28:09Z",
                        PH_STR_ARG(text));
     }
     *out = start;

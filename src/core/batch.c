@@ -56,9 +56,15 @@ void ph_batch_reset(struct ph_batch *batch)
     ph_arena_reset(&batch->arena, KEEP_BYTES_MAX);
     batch->count = 0;
     batch->bytes = 0;
+    batch->judged = 0;
     batch->settled = 0;
+    batch->parked = 0;
     batch->refused = 0;
+    batch->owing = 0;
     batch->prefix = 0;
+    batch->routed = false;
+    batch->submitted = false;
+    batch->due = false;
     batch->has_end = false;
     batch->end = (struct ph_checkpoint){0};
     batch->generation = next_generation();
@@ -89,6 +95,7 @@ void ph_batch_verdict(struct ph_batch *batch, struct ph_event *event, enum ph_ve
     assert(event >= batch->events && event < batch->events + batch->count);
     assert(event->verdict == PH_PENDING);
     event->verdict = (uint8_t)verdict;
+    batch->judged += verdict != PH_PENDING;
     if (__builtin_expect(verdict == PH_SENT, 1)) {
         batch->settled++;
         return;
@@ -97,11 +104,16 @@ void ph_batch_verdict(struct ph_batch *batch, struct ph_event *event, enum ph_ve
     event->cause = cause ? copy_cause(batch, cause) : NULL;
 }
 
+static bool is_settled(const struct ph_event *event)
+{
+    return event->verdict == PH_SENT || event->verdict == PH_PARKED;
+}
+
 bool ph_batch_settle(struct ph_batch *batch)
 {
     assert(batch && batch->prefix <= batch->count);
     size_t prefix = batch->prefix;
-    while (prefix < batch->count && batch->events[prefix].verdict == PH_SENT) {
+    while (prefix < batch->count && is_settled(&batch->events[prefix])) {
         prefix++;
     }
     bool moved = prefix != batch->prefix;
@@ -109,14 +121,57 @@ bool ph_batch_settle(struct ph_batch *batch)
     return moved;
 }
 
-struct ph_event *ph_batch_refused(struct ph_batch *batch)
+static bool is_refused(const struct ph_event *event)
 {
-    assert(batch);
-    for (size_t i = batch->prefix; batch->refused > 0 && i < batch->count; i++) {
-        uint8_t verdict = batch->events[i].verdict;
-        if (verdict == PH_RETRY || verdict == PH_REJECT) {
-            return &batch->events[i];
-        }
+    return event->verdict == PH_RETRY || event->verdict == PH_REJECT;
+}
+
+void ph_batch_owe(struct ph_batch *batch, struct ph_event *event)
+{
+    batch->owing += !event->owes;
+    event->owes = true;
+}
+
+void ph_batch_leave(struct ph_batch *batch, struct ph_event *event, enum ph_leave leaves)
+{
+    assert(event->verdict == PH_PENDING || is_refused(event));
+    batch->refused -= is_refused(event);
+    batch->judged += event->verdict == PH_PENDING;
+    event->verdict = PH_HELD;
+    event->leaves = (uint8_t)leaves;
+    ph_batch_owe(batch, event);
+}
+
+static void settle_parked(struct ph_batch *batch, struct ph_event *event)
+{
+    event->verdict = PH_PARKED;
+    batch->settled++;
+    batch->parked++;
+}
+
+void ph_batch_told(struct ph_batch *batch, struct ph_event *event)
+{
+    assert(event->owes && batch->owing > 0);
+    event->owes = event->telling = false;
+    batch->owing--;
+    if (event->verdict == PH_HELD) {
+        settle_parked(batch, event);
     }
-    return NULL;
+}
+
+void ph_batch_return(struct ph_batch *batch, struct ph_event *event)
+{
+    assert(event->verdict == PH_PENDING);
+    batch->judged++;
+    batch->owing -= event->owes;
+    event->owes = false;
+    settle_parked(batch, event);
+}
+
+void ph_batch_unjudge(struct ph_batch *batch, struct ph_event *event)
+{
+    assert(is_refused(event));
+    event->verdict = PH_PENDING;
+    batch->refused--;
+    batch->judged--;
 }

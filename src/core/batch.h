@@ -14,9 +14,15 @@ struct ph_batch {
     struct ph_event *events; /* room for cap; the array outlives the arena's resets */
     size_t count, cap;
     size_t bytes;   /* of payloads and headers, for bounds */
-    size_t settled; /* events with SENT */
+    size_t judged;  /* events that are not PENDING */
+    size_t settled; /* events with SENT or PARKED */
+    size_t parked;  /* those with PARKED */
     size_t refused; /* events with RETRY or REJECT */
+    size_t owing;   /* events of which the source must still be told */
     size_t prefix;  /* events settled without a gap from the start; kept by ph_batch_settle */
+    bool routed;    /* by the pipeline */
+    bool submitted; /* the sink has it */
+    bool due;       /* its events come from parked rows: no checkpoint is behind them */
     bool has_end;   /* end is known: this is the checkpoint when all its events are settled */
     struct ph_checkpoint end; /* texts in the arena */
     uint64_t generation;   /* changes with every reuse; a verdict of another generation is void */
@@ -40,12 +46,28 @@ void ph_batch_verdict(struct ph_batch *batch, struct ph_event *event, enum ph_ve
 
 /* Moves prefix over the settled events; true when it moved. */
 bool ph_batch_settle(struct ph_batch *batch);
-/* All events are settled. */
+/* All events are settled, and the source knows what it must. */
 static inline bool ph_batch_done(const struct ph_batch *batch)
 {
-    return batch->settled == batch->count;
+    return batch->settled == batch->count && batch->owing == 0;
 }
-/* The first event that was refused, or NULL. */
-struct ph_event *ph_batch_refused(struct ph_batch *batch);
+/* No event waits for a word of the sink. */
+static inline bool ph_batch_judged(const struct ph_batch *batch)
+{
+    return batch->judged == batch->count;
+}
+
+/* --- leaving the flow: only while no sink has the batch --------------------------------------- */
+
+/* The event, refused or pending, leaves the flow: HELD until its row is stored. */
+void ph_batch_leave(struct ph_batch *batch, struct ph_event *event, enum ph_leave leaves);
+/* A pending event of a due batch stays in its row as it is: PARKED. */
+void ph_batch_return(struct ph_batch *batch, struct ph_event *event);
+/* A refused event is pending again. */
+void ph_batch_unjudge(struct ph_batch *batch, struct ph_event *event);
+/* The source must be told once the event is sent. */
+void ph_batch_owe(struct ph_batch *batch, struct ph_event *event);
+/* The source was told of the event: HELD becomes PARKED. */
+void ph_batch_told(struct ph_batch *batch, struct ph_event *event);
 
 #endif

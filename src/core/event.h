@@ -14,13 +14,25 @@
 #include "base/uuid.h"
 #include "core/checkpoint.h"
 
-/* What became of one event at the sink. */
+/* What became of one event. The sink says the first four. */
 enum ph_verdict {
     PH_PENDING, /* not known yet, or not attempted because an earlier event of its lane was refused
                  */
     PH_SENT,    /* the sink has it and will keep it */
     PH_RETRY,   /* this event failed, another attempt may succeed */
     PH_REJECT,  /* this event can never succeed as it is */
+    PH_HELD,    /* it left the flow; its row is not stored yet */
+    PH_PARKED,  /* it left the flow and its row is stored, or stays where it was: it is settled */
+};
+
+/* Why a HELD event left the flow. */
+enum ph_leave {
+    PH_STAYS,
+    PH_LEAVES_RETRY,     /* it failed and gets another attempt */
+    PH_LEAVES_DEAD,      /* it failed, a person must see to it; its key waits */
+    PH_LEAVES_PASSED,    /* likewise, and its key goes on */
+    PH_LEAVES_BEHIND,    /* an earlier event of its key waits */
+    PH_LEAVES_SCHEDULED, /* its time has not come */
 };
 
 struct ph_header {
@@ -32,6 +44,9 @@ struct ph_tick_span {
     int64_t tick;
     struct ph_str snapshot, base_snapshot;
 };
+
+struct ph_park_row;
+struct ph_gap;
 
 struct ph_event {
     /* the event, as the source read it */
@@ -53,14 +68,14 @@ struct ph_event {
     struct ph_header *headers;
     unsigned header_count;
 
-    /* the event right in front of it, when match passed over that one: a checkpoint in front of
-     * this event stands behind that one. NULL = there is none */
-    const struct ph_tick_span *passed_span;
-    int64_t passed_position;
-
     /* what became of it */
-    uint8_t mark;      /* the sink's own; cleared when a batch is reused */
-    uint8_t verdict;   /* enum ph_verdict */
+    struct ph_str order_key;  /* whose order it keeps; ptr NULL: nobody's */
+    const struct ph_gap *gap; /* it tells of this gap; or NULL */
+    uint8_t leaves;           /* enum ph_leave */
+    bool owes;                /* the source must be told what became of it */
+    bool telling;             /* that is under way */
+    uint8_t mark;             /* the sink's own; cleared when a batch is reused */
+    uint8_t verdict;          /* enum ph_verdict */
     const char *cause; /* why RETRY or REJECT: one sentence in the batch's arena, without payload or
                           key; or NULL */
 };

@@ -18,18 +18,21 @@
 #include "base/rand.h"
 #include "base/sys.h"
 
+#define OWNER_SIZE      96
 #define STANDBY_POLL_MS 250 /* at most; a tenth of the lease when that is shorter */
 
 struct ph_lease {
     struct ph_lease_config config;
     /* The pipeline's, but with the keeper's own stop: theirs is wanted before they have drained. */
     struct ph_source_env env;
-    char owner[96];
+    char owner[OWNER_SIZE];
     void *ctx;
     pthread_t thread;
     struct ph_stop stop;
     _Atomic int64_t epoch;
     _Atomic int64_t deadline_us; /* CLOCK_BOOTTIME, less a margin */
+    _Atomic bool paused, excess;
+    _Atomic int64_t yielded; /* the epoch to be released; 0: none */
     int64_t maintain_due_us;
     int answered;          /* an eventfd: the keeper has asked for the lease */
     pthread_mutex_t mutex; /* guards the rest */
@@ -58,6 +61,12 @@ static void set_trouble(struct ph_lease *lease, int rc, const struct ph_error *e
     (void)written; /* when the counter is full it is readable */
 }
 
+static void hear(struct ph_lease *lease, const struct ph_lease_said *said)
+{
+    atomic_store(&lease->paused, said->paused);
+    atomic_store(&lease->excess, said->excess);
+}
+
 static int64_t claim(struct ph_lease *lease)
 {
     struct ph_error err = {0};
@@ -66,6 +75,7 @@ static int64_t claim(struct ph_lease *lease)
     int rc = lease->config.driver->lease_claim(lease->ctx, lease->owner, lease->config.lease_ms,
                                                &epoch, &said, &err);
     if (rc == 1) {
+        hear(lease, &said);
         atomic_store(&lease->deadline_us, deadline_from(lease, asked_us));
         atomic_store(&lease->epoch, epoch);
     }
@@ -111,6 +121,7 @@ static int64_t renew(struct ph_lease *lease, int64_t epoch)
     int rc = lease->config.driver->lease_renew(lease->ctx, lease->owner, epoch,
                                                lease->config.lease_ms, text, &said, &err);
     if (rc == 0) {
+        hear(lease, &said);
         atomic_store(&lease->deadline_us, deadline_from(lease, asked_us));
         return lease->config.lease_ms / 3;
     }
@@ -142,13 +153,34 @@ static void maintain(struct ph_lease *lease)
     }
 }
 
+static void release(struct ph_lease *lease, int64_t epoch)
+{
+    struct ph_error err = {0};
+    (void)renew(lease, epoch); /* the last report goes with it */
+    if (lease->config.driver->lease_release(lease->ctx, lease->owner, epoch, &err) < 0) {
+        ph_log(PH_LOG_WARN, lease->config.env->pipeline,
+               "the lease could not be released and will run out: %s", err.text);
+    }
+}
+
+/* What is wanted now: claim, renew or release; how long to wait after it, in ms. */
+static int64_t step(struct ph_lease *lease)
+{
+    int64_t epoch = atomic_load(&lease->epoch);
+    int64_t yielded = atomic_exchange(&lease->yielded, 0);
+    if (yielded == 0) {
+        return epoch == 0 ? claim(lease) : renew(lease, epoch);
+    }
+    release(lease, yielded);
+    return lease->config.lease_ms / 10;
+}
+
 static void *keep(void *arg)
 {
     struct ph_lease *lease = arg;
     int64_t wait_ms = 0;
     while (!ph_stop_wait(&lease->stop, (int)wait_ms)) {
-        int64_t epoch = atomic_load(&lease->epoch);
-        wait_ms = epoch == 0 ? claim(lease) : renew(lease, epoch);
+        wait_ms = step(lease);
         int64_t done_us = ph_clock_mono_us();
         if (ph_lease_epoch(lease) != 0) {
             maintain(lease);
@@ -158,12 +190,7 @@ static void *keep(void *arg)
     }
     int64_t epoch = atomic_load(&lease->epoch);
     if (epoch != 0) {
-        struct ph_error err = {0};
-        (void)renew(lease, epoch); /* the last report goes with it */
-        if (lease->config.driver->lease_release(lease->ctx, lease->owner, epoch, &err) < 0) {
-            ph_log(PH_LOG_WARN, lease->config.env->pipeline,
-                   "the lease could not be released and will run out: %s", err.text);
-        }
+        release(lease, epoch);
         atomic_store(&lease->epoch, 0);
     }
     return NULL;
@@ -176,6 +203,20 @@ static void name_owner(char *out, size_t size)
         (void)snprintf(host, sizeof host, "localhost");
     }
     (void)snprintf(out, size, "%s:%ld:%08x", host, (long)getpid(), (unsigned)ph_rand_u64());
+}
+
+static char instance[OWNER_SIZE];
+
+static void name_instance(void)
+{
+    name_owner(instance, sizeof instance);
+}
+
+const char *ph_lease_instance(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, name_instance);
+    return instance;
 }
 
 static void lease_free(struct ph_lease *lease)
@@ -276,6 +317,24 @@ int ph_lease_trouble(struct ph_lease *lease, struct ph_error *err)
 void ph_lease_drop(struct ph_lease *lease, int64_t epoch)
 {
     (void)atomic_compare_exchange_strong(&lease->epoch, &epoch, 0);
+}
+
+bool ph_lease_paused(const struct ph_lease *lease)
+{
+    return atomic_load(&lease->paused);
+}
+
+bool ph_lease_excess(const struct ph_lease *lease)
+{
+    return atomic_load(&lease->excess);
+}
+
+void ph_lease_yield(struct ph_lease *lease, int64_t epoch)
+{
+    if (atomic_compare_exchange_strong(&lease->epoch, &epoch, 0)) {
+        atomic_store(&lease->excess, false);
+        atomic_store(&lease->yielded, epoch);
+    }
 }
 
 void ph_lease_report(struct ph_lease *lease, const char *text)

@@ -7,6 +7,8 @@
 #ifndef PH_CORE_LEASE_H
 #define PH_CORE_LEASE_H
 
+#include <stdbool.h>
+
 #include "core/source.h"
 
 struct ph_lease;
@@ -29,6 +31,14 @@ void ph_lease_stop(struct ph_lease *lease);
 int64_t ph_lease_epoch(const struct ph_lease *lease);
 /* Waits until held, the stop is wanted or timeout_ms is over; the epoch or 0. */
 int64_t ph_lease_wait(struct ph_lease *lease, int timeout_ms);
+/* Whether, at the last claim or renewal, a person had paused the pipeline; and whether this
+ * instance had more than its share of the shards. */
+bool ph_lease_paused(const struct ph_lease *lease);
+bool ph_lease_excess(const struct ph_lease *lease);
+/* Releases the lease soon, and claims anew. */
+void ph_lease_yield(struct ph_lease *lease, int64_t epoch);
+/* The name of this process among the instances, the same for all its leases. Thread-safe. */
+const char *ph_lease_instance(void);
 /* Why the last attempt to claim failed: its code and text in err; 0 when it did not fail (it may be
  * another's). */
 int ph_lease_trouble(struct ph_lease *lease, struct ph_error *err);

@@ -129,11 +129,10 @@ int ph_match_batch(const struct ph_match_config *config, struct ph_batch *batch,
         }
         if (takes == 0) {
             batch->refused -= event->verdict != PH_PENDING;
+            batch->judged -= event->verdict != PH_PENDING;
             gone = *event;
             continue;
         }
-        event->passed_span = gone.span;
-        event->passed_position = gone.position;
         gone = (struct ph_event){0};
         if (kept++ != i) {
             batch->events[kept - 1] = *event;

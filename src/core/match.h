@@ -27,8 +27,7 @@ bool ph_match_wanted(const struct ph_match_config *config);
 int ph_match_event(const struct ph_match_config *config, struct ph_arena *arena,
                    const struct ph_event *event, struct ph_error *err) PH_MUST_CHECK;
 /* Takes the events that do not match out of a batch that was not submitted; returns how many. When
- * the last one goes, the batch's end takes its place, so that the checkpoint passes it; each event
- * that stays knows the one that went right in front of it, for the same reason. */
+ * the last one goes, the batch's end takes its place, so that the checkpoint passes it. */
 int ph_match_batch(const struct ph_match_config *config, struct ph_batch *batch,
                    struct ph_error *err) PH_MUST_CHECK;
 

@@ -21,6 +21,12 @@
 
 enum ph_park_state { PH_PARK_PARKED, PH_PARK_DEAD, PH_PARK_SCHEDULED };
 
+/* An event that its key has gone on without, and that nobody was told of. */
+struct ph_gap {
+    struct ph_uuid id;
+    struct ph_position at;
+};
+
 /* What a source is asked to change about its rows. */
 enum ph_park_act {
     /* An event leaves the log: makes its row by copying the log's. Does nothing when there is one

@@ -7,6 +7,7 @@
 #include "core/pipeline.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,20 +19,37 @@ static void warn(const char *pipeline, const char *text)
     ph_log(PH_LOG_WARN, pipeline, "%s", text);
 }
 
+/* With a rate, batches are small enough that it is kept within a tenth of a second. */
+static int64_t batch_events(const struct ph_pipeline_options *options)
+{
+    int64_t tenth = options->rate > 10 ? options->rate / 10 : 1;
+    return options->rate > 0 && tenth < options->batch_events ? tenth : options->batch_events;
+}
+
+static struct ph_batch *new_batch(const struct ph_pipeline *p)
+{
+    /* the arena holds the rows, what routing adds, and one event over the bound */
+    return ph_batch_new(p->source_env.batch_events, (size_t)1 << 31);
+}
+
 /* One batch is being filled and one is ready beyond those in flight, so that reading never waits
- * for delivering. */
+ * for delivering; one more is for rows that come back. */
 static int make_batches(struct ph_pipeline *p, struct ph_error *err)
 {
-    for (int64_t i = 0; i < p->options->window + 2; i++) {
-        /* the arena holds the rows, what routing adds, and one event over the bound */
-        struct ph_batch *batch = ph_batch_new((size_t)p->options->batch_events, (size_t)1 << 31);
-        if (!batch) {
-            return ph_fail(err, PH_E_NOMEM, "no memory for batches of %lld events",
-                           (long long)p->options->batch_events);
+    struct ph_parking *parking = &p->parking;
+    parking->batch = new_batch(p);
+    parking->changes = ph_mem_alloc(PH_PARK_CHANGES_MAX * sizeof *parking->changes);
+    bool made = parking->batch && parking->changes;
+    for (int64_t i = 0; made && i < p->options->window + 2; i++) {
+        struct ph_batch *batch = new_batch(p);
+        made = batch != NULL;
+        if (made) {
+            ph_batch_queue_put(&p->free, batch);
         }
-        ph_batch_queue_put(&p->free, batch);
     }
-    return 0;
+    return made ? 0
+                : ph_fail(err, PH_E_NOMEM, "no memory for batches of %lld events",
+                          (long long)p->options->batch_events);
 }
 
 int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *stop,
@@ -47,15 +65,17 @@ int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *sto
     p->stop = stop;
     p->source_env = (struct ph_source_env){
         .pipeline = config->name,
-        .shards = 1,
-        .instance = config->name,
+        .shard = config->shard,
+        .shards = (int)config->options.shards,
+        .instance = ph_lease_instance(),
         .uri = config->from,
-        .batch_events = (size_t)config->options.batch_events,
+        .batch_events = (size_t)batch_events(&config->options),
         .batch_bytes = (size_t)config->options.batch_bytes,
         .stop = stop,
     };
     p->sink_env = (struct ph_sink_env){
         .pipeline = config->name,
+        .shard = config->shard,
         .uri = config->to,
         .window_batches = (size_t)config->options.window,
         .stop = stop,
@@ -63,7 +83,7 @@ int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *sto
     };
     const struct ph_backoff backoff = {.initial_ms = config->options.backoff_initial_ms,
                                        .max_ms = config->options.backoff_max_ms};
-    p->source_backoff = p->sink_backoff = backoff;
+    p->source_backoff = p->breaker.backoff = backoff;
     int rc = ph_route_new(config->route, &p->route, err);
     if (rc == 0) {
         rc = make_batches(p, err);
@@ -90,6 +110,7 @@ void ph_pipeline_free(struct ph_pipeline *p)
     }
     assert(!p->source && !p->sink && !p->lease);
     free_batches(&p->free);
+    ph__park_free(p);
     ph_route_free(p->route);
     ph_checkpoint_kept_free(&p->settled);
     ph_mem_free(p->start_snapshot);
@@ -113,6 +134,11 @@ static int after_session(struct ph_pipeline *p, int rc, struct ph_error *err)
 {
     if (rc == 0 || rc == PH_E_STOPPED) {
         return 0;
+    }
+    if (rc == PH_FLOW_GIVE_UP) {
+        ph_log(PH_LOG_INFO, p->config->name, "shard %d goes to another instance", p->config->shard);
+        ph_lease_yield(p->lease, p->epoch);
+        return 1;
     }
     if (rc == PH_E_FENCED) {
         ph_log(PH_LOG_WARN, p->config->name, "fenced: %s", err->text);
@@ -152,8 +178,13 @@ static int session(struct ph_pipeline *p, struct ph_error *err)
     ph_backoff_reset(&p->source_backoff);
     char at[PH_POSITION_TEXT_MAX];
     ph_position_format(p->settled.cp.at, at);
-    ph_log(PH_LOG_INFO, p->config->name, "delivering from %s under epoch %lld", at,
-           (long long)p->epoch);
+    char shard[48] = "";
+    if (p->options->shards > 1) {
+        (void)snprintf(shard, sizeof shard, " as shard %d of %lld", p->config->shard,
+                       (long long)p->options->shards);
+    }
+    ph_log(PH_LOG_INFO, p->config->name, "delivering from %s under epoch %lld%s", at,
+           (long long)p->epoch, shard);
     return ph__flow_run(p, err);
 }
 

@@ -15,7 +15,7 @@
 
 /* What --set and later the configuration file can say below a pipeline. */
 struct ph_pipeline_options {
-    char *start;  /* earliest | latest | TIMESTAMP | after:TICK-POSITION */
+    char *start;  /* earliest | latest | TIMESTAMP */
     int delivery; /* enum ph_delivery */
     int64_t batch_events, batch_bytes;
     int64_t window;             /* batches in flight */
@@ -24,11 +24,25 @@ struct ph_pipeline_options {
     int64_t lease_ms;
     int64_t maintain_interval_ms;
     int64_t backoff_initial_ms, backoff_max_ms;
+    int on_dead; /* enum ph_on_dead */
+    int64_t park_max;
+    int64_t rate; /* events a second; 0: no limit */
+    int64_t shards;
 };
+
+/* retry.*: the attempts of one event that fails. */
+struct ph_retry_options {
+    int64_t initial_ms, max_ms, multiplier;
+    int64_t attempts; /* until it is dead */
+};
+
+/* What becomes of the key of a dead event. */
+enum ph_on_dead { PH_ON_DEAD_HOLD, PH_ON_DEAD_SKIP, PH_ON_DEAD_STOP };
 
 enum ph_delivery { PH_AT_LEAST_ONCE };
 
 extern const struct ph_option ph_pipeline_option_table[];
+extern const struct ph_option ph_retry_option_table[];
 
 struct ph_pipeline_config {
     const char *name;
@@ -40,7 +54,9 @@ struct ph_pipeline_config {
     const struct ph_match_config *match; /* NULL: every event */
     const struct ph_route_config *route;
     struct ph_pipeline_options options;
+    struct ph_retry_options retry;
     struct ph_start start;
+    int shard; /* of options.shards */
     bool once; /* drain what is there and return */
 };
 
@@ -48,6 +64,9 @@ struct ph_pipeline_config {
 struct ph_pipeline_metrics {
     _Atomic int64_t events_sent, events_passed_over, batches, checkpoints, source_losses,
         sink_downs;
+    _Atomic int64_t events_failed; /* attempts that were refused */
+    _Atomic int64_t events_parked; /* that left the flow, for whatever reason */
+    _Atomic int64_t events_dead;   /* that became so */
 };
 
 struct ph_pipeline;

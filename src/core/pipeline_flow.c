@@ -1,7 +1,8 @@
 /*
- * The loop: fill, feed, poll, settle, save, wait. Each turn moves every part as far as it goes
+ * The loop: fill, feed, hear, tell, wait. Each turn moves every part as far as it goes
  * without waiting; one poll() on the source's and the sink's descriptors is the only wait. Promise:
- * settled moves over SENT events without a gap only, and only what settled covers is stored.
+ * settled moves over SENT and PARKED events without a gap only, and only what settled covers is
+ * stored.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -16,7 +17,11 @@
 static void recycle(struct ph_pipeline *p, struct ph_batch *batch)
 {
     ph_batch_reset(batch);
-    ph_batch_queue_put(&p->free, batch);
+    if (batch == p->parking.batch) {
+        p->parking.in_flight = false;
+    } else {
+        ph_batch_queue_put(&p->free, batch);
+    }
 }
 
 /* Reads as long as there is room. The next read is asked for before the present batch is delivered.
@@ -24,7 +29,7 @@ static void recycle(struct ph_pipeline *p, struct ph_batch *batch)
 static int fill(struct ph_pipeline *p, struct ph_error *err)
 {
     int came = 0;
-    while (!p->refusal.set) {
+    for (;;) {
         if (!p->filling) {
             p->filling = ph_batch_queue_take(&p->free);
         }
@@ -45,32 +50,9 @@ static int fill(struct ph_pipeline *p, struct ph_error *err)
     return came;
 }
 
-static void refuse(struct ph_pipeline *p, const struct ph_event *event)
-{
-    p->refusal.set = true;
-    p->refusal.at = ph_event_at(event);
-    p->refusal.id = event->id;
-    p->refusal.verdict = event->verdict;
-    (void)snprintf(p->refusal.cause, sizeof p->refusal.cause, "%s",
-                   event->cause ? event->cause : "no cause given");
-}
-
-/* Cuts a batch off at an event that was refused before it was submitted: the rest is delivered,
- * then the pipeline stops. */
-static void cut_at(struct ph_pipeline *p, struct ph_batch *batch, const struct ph_event *event)
-{
-    refuse(p, event);
-    batch->count = (size_t)(event - batch->events);
-    batch->refused = 0;
-    batch->has_end = event->passed_span != NULL;
-    if (batch->has_end) {
-        batch->end = ph_event_checkpoint(event->passed_span, event->passed_position);
-    }
-}
-
 static int match(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
 {
-    if (!ph_match_wanted(p->config->match)) {
+    if (batch->due || !ph_match_wanted(p->config->match)) {
         return 0;
     }
     int passed = ph_match_batch(p->config->match, batch, err);
@@ -78,31 +60,30 @@ static int match(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error 
     return passed < 0 ? passed : 0;
 }
 
-/* Matches and routes a batch. The source may have refused a row already, and the route may refuse
- * an event. */
-static int route(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
+/* Without records the aggregate_id is all that there is of a key. */
+static void name_keys(struct ph_batch *batch)
 {
-    int rc = match(p, batch, err);
-    if (rc < 0) {
-        return rc;
+    for (size_t i = 0; i < batch->count; i++) {
+        batch->events[i].order_key = batch->events[i].aggregate_id;
     }
-    if (batch->refused > 0) {
-        cut_at(p, batch, ph_batch_refused(batch));
-    }
-    if (!(p->config->sink->caps & PH_SINK_RECORDS)) {
-        return 0;
-    }
-    int routed = ph_route_batch(p->route, batch, err);
-    if (routed < 0) {
-        return routed;
-    }
-    if ((size_t)routed < batch->count) {
-        cut_at(p, batch, &batch->events[routed]);
-    }
-    return 0;
 }
 
-static int sink_failed(struct ph_pipeline *p, int rc, struct ph_error *err)
+int ph__flow_route(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
+{
+    if (batch->routed) {
+        return 0;
+    }
+    int rc = match(p, batch, err);
+    if (rc == 0 && (p->config->sink->caps & PH_SINK_RECORDS)) {
+        rc = ph_route_batch(p->route, batch, err);
+    } else if (rc == 0) {
+        name_keys(batch);
+    }
+    batch->routed = rc >= 0;
+    return rc < 0 ? rc : 0;
+}
+
+int ph__flow_sink_failed(struct ph_pipeline *p, int rc, struct ph_error *err)
 {
     if (rc != PH_E_UNAVAILABLE && rc != PH_E_IO) {
         return rc;
@@ -111,69 +92,130 @@ static int sink_failed(struct ph_pipeline *p, int rc, struct ph_error *err)
         p->sink_hopeless = true;
         return rc;
     }
-    if (!p->sink_down) {
-        p->sink_down = true;
+    if (ph_breaker_failed(&p->breaker)) {
         p->metrics.sink_downs++;
         ph_log(PH_LOG_WARN, p->config->name, "the sink is down, going on when it is back: %s",
                err->text);
         ph_lease_report(p->lease, err->text);
     }
-    p->sink_due_us = ph_clock_mono_us() + ph_backoff_next(&p->sink_backoff) * 1000;
     ph_error_clear(err);
     return 0;
 }
 
 static void sink_works(struct ph_pipeline *p)
 {
-    if (p->sink_down) {
-        p->sink_down = false;
-        ph_backoff_reset(&p->sink_backoff);
+    if (ph_breaker_worked(&p->breaker)) {
         ph_log(PH_LOG_INFO, p->config->name, "the sink is back");
     }
 }
 
-/* Nothing new goes to a sink that is down. When it holds nothing of ours, submitting is the only
- * way to ask whether it is back. */
-static bool may_submit(const struct ph_pipeline *p)
+/* Whether the sink holds events of ours: polling it asks whether it is back. */
+static bool sink_has_some(const struct ph_pipeline *p)
 {
-    return !p->sink_down || (!p->flight.head && ph_clock_mono_us() >= p->sink_due_us);
+    return p->flight.head && p->flight.head->submitted;
 }
 
-/* Submits what is ready while the window has room. 1 when something was submitted. */
-static int feed(struct ph_pipeline *p, struct ph_error *err)
+/* Nothing new goes to a sink that is down. When it holds nothing of ours, submitting one batch is
+ * the only way to ask whether it is back. Nor does anything go while the row of an event that
+ * failed is not stored, while a person has paused the pipeline, or faster than the rate. A sink
+ * that keeps the checkpoint must not pass any event that left the flow. */
+static bool may_submit(struct ph_pipeline *p)
 {
-    int fed = 0;
-    while (p->ready.head && p->flight.count < (size_t)p->options->window && may_submit(p) &&
-           !p->refusal.set) {
-        struct ph_batch *batch = ph_batch_queue_take(&p->ready);
-        ph_batch_queue_put(&p->flight, batch);
-        int rc = route(p, batch, err);
-        if (rc < 0) {
-            return rc;
-        }
-        fed = 1;
-        if (batch->count == 0) {
+    bool keeps = p->config->sink->caps & PH_SINK_CHECKPOINT;
+    if (p->parking.failed > 0 || p->parking.stop || p->paused ||
+        (keeps && p->parking.leaving > 0)) {
+        return false;
+    }
+    if (p->options->rate > 0 && ph_clock_mono_us() < p->rate_due_us) {
+        return false;
+    }
+    return p->breaker.state == PH_BREAKER_CLOSED ||
+           (!sink_has_some(p) && ph_breaker_allows(&p->breaker));
+}
+
+/* Each event moves the time of the next batch, so that over any while the rate is kept. */
+static void count_rate(struct ph_pipeline *p, const struct ph_batch *batch)
+{
+    if (p->options->rate > 0) {
+        int64_t now = ph_clock_mono_us();
+        int64_t from = p->rate_due_us > now ? p->rate_due_us : now;
+        p->rate_due_us = from + (int64_t)batch->count * 1000000 / p->options->rate;
+    }
+}
+
+/* Hands over what the sink does not have, in order. 1 when there was some. */
+static int submit(struct ph_pipeline *p, struct ph_error *err)
+{
+    int submitted = 0;
+    for (struct ph_batch *batch = p->flight.head; batch; batch = batch->next) {
+        if (batch->submitted) {
             continue;
         }
-        rc = p->config->sink->submit(p->sink, batch, err);
+        bool empty = ph_batch_judged(batch);
+        if (!empty && !may_submit(p)) {
+            break;
+        }
+        batch->submitted = true;
+        submitted = 1;
+        if (empty) {
+            continue;
+        }
+        count_rate(p, batch);
+        int rc = p->config->sink->submit(p->sink, batch, err);
         if (rc < 0) {
-            rc = sink_failed(p, rc, err);
+            rc = ph__flow_sink_failed(p, rc, err);
         }
         if (rc < 0) {
             return rc;
         }
+    }
+    return submitted;
+}
+
+/* Puts the next batch into the flow, without what may not be submitted. 1 when there was one, 0
+ * when it must wait. */
+static int advance(struct ph_pipeline *p, struct ph_error *err)
+{
+    struct ph_batch *batch = p->ready.head;
+    int rc = ph__flow_route(p, batch, err);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = ph__park_screen(p, batch, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (rc == 0) {
+        return ph__flow_sink_failed(p, ph_fail(err, PH_E_UNAVAILABLE, "park_max is reached"), err);
+    }
+    ph_batch_queue_put(&p->flight, ph_batch_queue_take(&p->ready));
+    return 1;
+}
+
+/* Submits what is ready while the window has room. 1 when something moved. */
+static int feed(struct ph_pipeline *p, struct ph_error *err)
+{
+    int fed = submit(p, err);
+    while (fed >= 0 && p->ready.head && p->flight.count < (size_t)p->options->window &&
+           may_submit(p)) {
+        int rc = advance(p, err);
+        if (rc <= 0) {
+            return rc < 0 ? rc : fed;
+        }
+        rc = submit(p, err);
+        fed = rc < 0 ? rc : 1;
     }
     return fed;
 }
 
 static int poll_sink(struct ph_pipeline *p, int timeout_ms, struct ph_error *err)
 {
-    if (!p->flight.head || (p->sink_down && ph_clock_mono_us() < p->sink_due_us)) {
+    if (!sink_has_some(p) || !ph_breaker_allows(&p->breaker)) {
         return 0;
     }
     int rc = p->config->sink->poll(p->sink, timeout_ms, err);
     if (rc < 0) {
-        return sink_failed(p, rc, err);
+        return ph__flow_sink_failed(p, rc, err);
     }
     sink_works(p);
     return 0;
@@ -188,56 +230,51 @@ static int settle_at(struct ph_pipeline *p, struct ph_checkpoint cp, struct ph_e
     return ph_checkpoint_keep(&p->settled, &cp, err);
 }
 
-/* The checkpoint behind the settled part of a batch, and behind what match passed over there: only
- * then is an event that is refused next the one that start=after can skip. */
+/* The checkpoint behind the settled part of a batch. */
 static int settle_inside(struct ph_pipeline *p, const struct ph_batch *batch, struct ph_error *err)
 {
-    const struct ph_event *next =
-        batch->prefix < batch->count ? &batch->events[batch->prefix] : NULL;
     const struct ph_event *last = batch->prefix > 0 ? &batch->events[batch->prefix - 1] : NULL;
-    struct ph_checkpoint cp;
-    if (next && next->passed_span) {
-        cp = ph_event_checkpoint(next->passed_span, next->passed_position);
-    } else if (last) {
-        cp = ph_event_checkpoint(last->span, last->position);
-    } else {
+    if (!last || ph_position_cmp(ph_event_at(last), p->settled.cp.at) <= 0) {
         return 0;
     }
-    return ph_position_cmp(cp.at, p->settled.cp.at) <= 0 ? 0 /* known already */
-                                                         : settle_at(p, cp, err);
+    return settle_at(p, ph_event_checkpoint(last->span, last->position), err);
 }
 
-static void check_refused(struct ph_pipeline *p)
+/* How many of the events that the prefix moved over were delivered. */
+static int64_t count_sent(const struct ph_batch *batch, size_t from)
 {
-    for (struct ph_batch *batch = p->flight.head; batch && !p->refusal.set; batch = batch->next) {
-        const struct ph_event *event = batch->refused > 0 ? ph_batch_refused(batch) : NULL;
-        if (event) {
-            refuse(p, event);
-        }
+    int64_t sent = (int64_t)(batch->prefix - from);
+    for (size_t i = from; i < batch->prefix && batch->parked > 0; i++) {
+        sent -= batch->events[i].verdict == PH_PARKED;
     }
+    return sent;
+}
+
+static int settle_batch(struct ph_pipeline *p, const struct ph_batch *batch, struct ph_error *err)
+{
+    if (batch->due) {
+        return 0; /* no checkpoint is behind it */
+    }
+    if (ph_batch_done(batch) && batch->has_end) {
+        return settle_at(p, batch->end, err);
+    }
+    return settle_inside(p, batch, err);
 }
 
 /* Moves settled over what the sink has confirmed, in order. 1 when it moved. */
 static int settle(struct ph_pipeline *p, struct ph_error *err)
 {
     int moved = 0;
-    check_refused(p);
     while (p->flight.head) {
         struct ph_batch *batch = p->flight.head;
         size_t before = batch->prefix;
         moved |= ph_batch_settle(batch);
-        p->metrics.events_sent += (int64_t)(batch->prefix - before);
+        p->metrics.events_sent += count_sent(batch, before);
+        bool done = ph_batch_done(batch);
         bool due = ph_clock_mono_us() >= p->settle_due_us;
-        int rc = 0;
-        if (!ph_batch_done(batch)) {
-            if (due || p->refusal.set) {
-                rc = settle_inside(p, batch, err);
-            }
+        int rc = done || due ? settle_batch(p, batch, err) : 0;
+        if (rc < 0 || !done) {
             return rc < 0 ? rc : moved;
-        }
-        rc = batch->has_end ? settle_at(p, batch->end, err) : settle_inside(p, batch, err);
-        if (rc < 0) {
-            return rc;
         }
         p->metrics.batches++;
         moved = 1;
@@ -250,7 +287,7 @@ static int settle(struct ph_pipeline *p, struct ph_error *err)
 static int save(struct ph_pipeline *p, struct ph_error *err)
 {
     const struct ph_source_driver *source = p->config->source;
-    int idle = source->settled(p->source, 0, err);
+    int idle = ph__told_settled(p, 0, err);
     if (idle <= 0 || !p->dirty || ph_clock_mono_us() < p->settle_due_us) {
         return idle < 0 ? idle : 0;
     }
@@ -267,7 +304,7 @@ int ph__flow_save_now(struct ph_pipeline *p, struct ph_error *err)
 {
     const struct ph_source_driver *source = p->config->source;
     for (int tries = 0; tries < 2; tries++) {
-        int rc = source->settled(p->source, (int)p->options->drain_timeout_ms + 1000, err);
+        int rc = ph__told_settled(p, (int)p->options->drain_timeout_ms + 1000, err);
         if (rc < 0) {
             return rc;
         }
@@ -286,95 +323,137 @@ int ph__flow_save_now(struct ph_pipeline *p, struct ph_error *err)
     return 0;
 }
 
+static int64_t sooner(int64_t until, bool wanted, int64_t due)
+{
+    return wanted && due < until ? due : until;
+}
+
 static int wait_ms(const struct ph_pipeline *p)
 {
+    const struct ph_parking *parking = &p->parking;
     int64_t now = ph_clock_mono_us();
-    int64_t until = now + WAIT_MAX_MS * 1000;
+    int64_t until = now + WAIT_MAX_MS * 1000, soon = now + 1000;
+    bool rows = parking->totals.parked + parking->totals.dead + parking->totals.scheduled > 0;
     if (p->filling) {
-        int64_t due = p->config->source->due_us(p->source);
-        until = due < until ? due : until;
+        until = sooner(until, true, p->config->source->due_us(p->source));
     }
-    if (p->dirty &&
-        p->settle_due_us < until) { /* one may be under way beyond its time: look every ms */
-        until = p->settle_due_us > now + 1000 ? p->settle_due_us : now + 1000;
-    }
-    if ((p->flight.head || p->ready.head) && p->sink_down && p->sink_due_us < until) {
-        until = p->sink_due_us;
-    }
+    /* a checkpoint may be under way beyond its time: look every ms */
+    until = sooner(until, p->dirty, p->settle_due_us > soon ? p->settle_due_us : soon);
+    until = sooner(until, parking->telling || parking->asking, soon);
+    until =
+        sooner(until, rows && !parking->in_flight, parking->due_us > soon ? parking->due_us : soon);
+    until = sooner(until, p->options->rate > 0 && p->rate_due_us > now, p->rate_due_us);
+    until = sooner(until, (p->flight.head || p->ready.head) && p->breaker.state == PH_BREAKER_OPEN,
+                   p->breaker.due_us);
     return until <= now ? 0 : (int)((until - now + 999) / 1000);
 }
 
 static void wait_for_more(struct ph_pipeline *p)
 {
-    int sink_fd = p->flight.head ? p->config->sink->fd(p->sink) : -1;
+    int sink_fd = sink_has_some(p) ? p->config->sink->fd(p->sink) : -1;
     struct pollfd fds[3] = {
         {.fd = p->filling ? p->config->source->fd(p->source) : -1, .events = POLLIN},
         {.fd = sink_fd, .events = POLLIN},
         {.fd = p->stop->fd, .events = POLLIN},
     };
     int timeout = wait_ms(p);
-    if (p->flight.head && sink_fd < 0 && !p->sink_down && timeout > 2) {
+    if (sink_has_some(p) && sink_fd < 0 && p->breaker.state == PH_BREAKER_CLOSED && timeout > 2) {
         timeout = 2; /* a sink without a descriptor is asked again soon */
     }
     (void)ph_sys.poll(fds, 3, timeout);
     if (fds[1].revents != 0) {
-        p->sink_due_us = 0; /* a sink that was down has something to say */
+        ph_breaker_hint(&p->breaker);
     }
 }
 
 static bool drained(const struct ph_pipeline *p)
 {
-    return !p->flight.head && !p->ready.head && p->config->source->at_end(p->source);
+    const struct ph_park_totals *totals = &p->parking.totals;
+    return !p->flight.head && !p->ready.head && p->config->source->at_end(p->source) &&
+           (totals->parked + totals->scheduled == 0 || p->parking.nothing_due);
 }
 
-static int fail_refused(struct ph_pipeline *p, struct ph_error *err)
+/* What --once has to say: not all of the log may be delivered when it is drained. */
+static int end_once(struct ph_pipeline *p, struct ph_error *err)
 {
-    char id[PH_UUID_TEXT_LEN + 1];
-    ph_uuid_format(&p->refusal.id, id);
+    const struct ph_park_totals *totals = &p->parking.totals;
+    int rc = ph__flow_save_now(p, err);
+    if (rc < 0 || totals->parked + totals->dead == 0) {
+        return rc;
+    }
     return ph_fail(err, PH_E_REFUSED,
-                   "event %s at %lld-%lld was %s: %s. The pipeline stops here so that the order of "
-                   "its key is kept. Mend the cause and start "
-                   "again, or skip exactly this event: posthorn run --set start=after:%lld-%lld",
-                   id, (long long)p->refusal.at.tick, (long long)p->refusal.at.position,
-                   p->refusal.verdict == PH_RETRY ? "not delivered" : "refused", p->refusal.cause,
-                   (long long)p->refusal.at.tick, (long long)p->refusal.at.position);
+                   "the log is drained, but %lld events are dead and %lld are parked for another "
+                   "attempt or behind one: posthorn dead list shows them",
+                   (long long)totals->dead, (long long)totals->parked);
+}
+
+static int stop_at_dead(struct ph_pipeline *p, struct ph_error *err)
+{
+    int rc = ph__flow_save_now(p, err);
+    return rc < 0
+               ? rc
+               : ph_fail(err, PH_E_REFUSED,
+                         "%s. It is dead, and the pipeline stops (on_dead: stop). Mend the cause "
+                         "and redrive it, or discard it (posthorn dead), then start again",
+                         p->parking.stop_at);
+}
+
+/* Whether a person paused the pipeline; said when it changes. */
+static int look_at_pause(struct ph_pipeline *p, struct ph_error *err)
+{
+    bool paused = ph_lease_paused(p->lease);
+    if (paused != p->paused) {
+        p->paused = paused;
+        ph_log(PH_LOG_INFO, p->config->name,
+               paused ? "paused by a person; what is on its way "
+                        "arrives, nothing more is submitted"
+                      : "resumed");
+    }
+    if (paused && p->config->once) {
+        return ph_fail(err, PH_E_CONFIG,
+                       "pipeline %s is paused: posthorn resume DB-URI %s lets it go on",
+                       p->config->name, p->config->name);
+    }
+    return 0;
+}
+
+/* What the sink has said: 1 when something moved, 0, or an error. */
+static int hear(struct ph_pipeline *p, struct ph_error *err)
+{
+    int rc = poll_sink(p, 0, err);
+    if (rc < 0) {
+        return rc;
+    }
+    int refused = ph__park_refused(p, err);
+    if (refused < 0) {
+        return refused;
+    }
+    int moved = settle(p, err);
+    return moved < 0 ? moved : moved | refused;
+}
+
+/* What the source has stored and must store. */
+static int tell(struct ph_pipeline *p, struct ph_error *err)
+{
+    int rc = save(p, err);
+    return rc < 0 ? rc : ph__told_begin(p, err);
 }
 
 /* One turn: 1 when something moved, 0 when not, or an error. */
 static int turn(struct ph_pipeline *p, struct ph_error *err)
 {
-    int filled = fill(p, err);
-    if (filled < 0) {
-        return filled;
-    }
-    int fed = feed(p, err);
-    if (fed < 0) {
-        return fed;
-    }
-    int rc = poll_sink(p, 0, err);
-    if (rc < 0) {
-        return rc;
-    }
-    int moved = settle(p, err);
-    if (moved < 0) {
-        return moved;
-    }
-    rc = save(p, err);
-    return rc < 0 ? rc : filled | fed | moved;
-}
-
-/* The refused event is reached: all before it is settled, or the sink will say no more. */
-static bool refusal_reached(const struct ph_pipeline *p)
-{
-    if (!p->refusal.set) {
-        return false;
-    }
-    for (const struct ph_batch *batch = p->flight.head; batch; batch = batch->next) {
-        if (batch->refused > 0) {
-            return true;
+    static int (*const steps[])(struct ph_pipeline *, struct ph_error *) = {
+        fill, ph__park_due, feed, hear, tell,
+    };
+    int moved = 0;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        int rc = steps[i](p, err);
+        if (rc < 0) {
+            return rc;
         }
+        moved |= rc;
     }
-    return !p->flight.head;
+    return moved;
 }
 
 static int check_lease(struct ph_pipeline *p, struct ph_error *err)
@@ -382,18 +461,7 @@ static int check_lease(struct ph_pipeline *p, struct ph_error *err)
     if (ph_lease_epoch(p->lease) != p->epoch) {
         return ph_fail(err, PH_E_FENCED, "the lease of pipeline %s was lost", p->config->name);
     }
-    return 0;
-}
-
-/* Ends the pipeline once everything before the refused event is stored: only then is it the one
- * that start=after can skip. When that fails, a next session comes to it again. */
-static int stop_at_refusal(struct ph_pipeline *p, struct ph_error *err)
-{
-    int rc = check_lease(p, err);
-    if (rc == 0) {
-        rc = ph__flow_save_now(p, err);
-    }
-    return rc < 0 ? rc : fail_refused(p, err);
+    return look_at_pause(p, err);
 }
 
 int ph__flow_run(struct ph_pipeline *p, struct ph_error *err)
@@ -406,15 +474,18 @@ int ph__flow_run(struct ph_pipeline *p, struct ph_error *err)
         if (rc < 0) {
             return rc;
         }
+        if (ph_lease_excess(p->lease)) {
+            return PH_FLOW_GIVE_UP;
+        }
         int moved = turn(p, err);
         if (moved < 0) {
             return moved;
         }
-        if (refusal_reached(p)) {
-            return stop_at_refusal(p, err);
+        if (p->parking.stop && p->parking.failed == 0) {
+            return stop_at_dead(p, err);
         }
         if (moved == 0 && p->config->once && drained(p)) {
-            return ph__flow_save_now(p, err);
+            return end_once(p, err);
         }
         if (moved == 0) {
             wait_for_more(p);
@@ -429,18 +500,29 @@ static void take_back(struct ph_pipeline *p, struct ph_batch_queue *queue)
     }
 }
 
+/* Whether what is in the flow still moves without anything new being submitted. */
+static bool moves(struct ph_pipeline *p)
+{
+    for (const struct ph_batch *batch = p->flight.head; batch; batch = batch->next) {
+        if (batch->submitted && !ph_batch_judged(batch)) {
+            return true;
+        }
+    }
+    return p->parking.telling || ph__told_wanted(p);
+}
+
 /* Gives what is in flight its time. */
 static void finish_flight(struct ph_pipeline *p, int64_t timeout_ms)
 {
     struct ph_error err = {0};
     int64_t deadline_us = ph_clock_mono_us() + timeout_ms * 1000;
-    while (p->sink && p->flight.head && ph_clock_mono_us() < deadline_us &&
-           p->flight.head->refused == 0) {
-        if (poll_sink(p, 20, &err) < 0 || settle(p, &err) < 0) {
+    while (p->sink && p->source && moves(p) && ph_clock_mono_us() < deadline_us) {
+        int moved = hear(p, &err);
+        if (moved < 0 || tell(p, &err) < 0) {
             break;
         }
-        if (p->sink_down) {
-            (void)ph_sys.poll(NULL, 0, 20);
+        if (moved == 0) {
+            (void)ph_stop_wait(NULL, p->breaker.state == PH_BREAKER_CLOSED ? 1 : 20);
         }
     }
 }
@@ -450,7 +532,7 @@ static void store_last(struct ph_pipeline *p)
 {
     struct ph_error err = {0};
     p->settle_due_us = 0; /* what was sent is settled to the last event */
-    if (settle(p, &err) < 0) {
+    if (p->source && settle(p, &err) < 0) {
         ph_log(PH_LOG_WARN, p->config->name, "some events will be sent again: %s", err.text);
     }
     if (p->source && p->epoch != 0 && p->epoch == ph_lease_epoch(p->lease) &&
@@ -473,5 +555,5 @@ void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
         recycle(p, p->filling);
         p->filling = NULL;
     }
-    p->refusal = (struct ph_refusal){0}; /* a next session comes to that event again */
+    ph__park_reset(p);
 }

@@ -157,39 +157,11 @@ static int ask_sink(struct ph_pipeline *p, struct ph_error *err)
     return take(p, &cp, err);
 }
 
-static int skip_event(struct ph_pipeline *p, struct ph_error *err)
-{
-    const struct ph_start *start = &p->config->start;
-    if (!start->skip || p->skip_done) {
-        return 0;
-    }
-    p->skip_done = true;
-    if (ph_position_cmp(p->settled.cp.at, start->after) >= 0) {
-        ph_log(PH_LOG_WARN, p->config->name,
-               "start=after:%lld-%lld: the pipeline is behind that event already; nothing skipped",
-               (long long)start->after.tick, (long long)start->after.position);
-        return 0;
-    }
-    struct ph_checkpoint cp;
-    int rc = p->config->source->skip(p->source, &p->settled.cp, start->after, &cp, err);
-    if (rc < 0) {
-        p->skip_done = ph_code_class(rc) != PH_RETRIABLE;
-        return rc;
-    }
-    ph_log(PH_LOG_WARN, p->config->name, "event %lld-%lld skipped by start=after",
-           (long long)start->after.tick, (long long)start->after.position);
-    p->dirty = true;
-    return take(p, &cp, err);
-}
-
 static int find_place(struct ph_pipeline *p, struct ph_error *err)
 {
     int rc = load_checkpoint(p, err);
     if (rc == 0) {
         rc = ask_sink(p, err);
-    }
-    if (rc == 0) {
-        rc = skip_event(p, err);
     }
     if (rc == 0 && p->dirty) {
         rc = ph__flow_save_now(p, err);
@@ -198,6 +170,18 @@ static int find_place(struct ph_pipeline *p, struct ph_error *err)
         rc = p->config->source->seek(p->source, &p->settled.cp, err);
     }
     return rc;
+}
+
+/* With on_dead: stop, a dead event is for a person before anything else. */
+static int refuse_dead(const struct ph_pipeline *p, struct ph_error *err)
+{
+    if (p->options->on_dead != PH_ON_DEAD_STOP || p->parking.totals.dead == 0) {
+        return 0;
+    }
+    return ph_fail(err, PH_E_REFUSED,
+                   "pipeline %s has %lld dead events, and stops at those (on_dead: stop): redrive "
+                   "or discard them (posthorn dead list), then start again",
+                   p->config->name, (long long)p->parking.totals.dead);
 }
 
 int ph__session_open(struct ph_pipeline *p, struct ph_error *err)
@@ -219,7 +203,13 @@ int ph__session_open(struct ph_pipeline *p, struct ph_error *err)
         return rc;
     }
     rc = open_sink(p, err);
-    return rc < 0 ? rc : find_place(p, err);
+    if (rc == 0) {
+        rc = find_place(p, err);
+    }
+    if (rc == 0) {
+        rc = ph__park_load(p, err);
+    }
+    return rc < 0 ? rc : refuse_dead(p, err);
 }
 
 void ph__session_close(struct ph_pipeline *p)

@@ -10,12 +10,13 @@
 
 #include "base/rand.h"
 
-/* initial_ms doubled attempt times, at most max_ms. */
+/* initial_ms multiplied attempt times, at most max_ms. */
 static int64_t ceiling_ms(const struct ph_backoff *backoff)
 {
     int64_t ceiling = backoff->initial_ms > 0 ? backoff->initial_ms : 1;
-    for (unsigned i = 0; i < backoff->attempt && ceiling < backoff->max_ms; i++) {
-        ceiling = ceiling > backoff->max_ms / 2 ? backoff->max_ms : ceiling * 2;
+    int64_t factor = backoff->multiplier > 0 ? backoff->multiplier : 2;
+    for (unsigned i = 0; factor > 1 && i < backoff->attempt && ceiling < backoff->max_ms; i++) {
+        ceiling = ceiling > backoff->max_ms / factor ? backoff->max_ms : ceiling * factor;
     }
     return ceiling < backoff->max_ms ? ceiling : backoff->max_ms;
 }

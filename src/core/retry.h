@@ -5,7 +5,8 @@
 #include <stdint.h>
 
 struct ph_backoff {
-    int64_t initial_ms, max_ms; /* bounds of the ceiling, which doubles with each attempt */
+    int64_t initial_ms, max_ms; /* bounds of the ceiling */
+    int64_t multiplier;         /* of the ceiling, with each attempt; 0: 2 */
     unsigned attempt;
 };
 

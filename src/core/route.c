@@ -3,8 +3,8 @@
  * the hot path: with the default route nothing is copied but id, time and position as text, and the
  * topic once for a run of events of one type. Payloads are never parsed, headers only when there
  * are any.
- * Promise: an event that cannot be routed is rejected by the name of the field, and nothing behind
- * it is routed, so that nothing overtakes it.
+ * Promise: an event that cannot be routed is rejected by the name of the field; it is for the
+ * pipeline to see that nothing of its key overtakes it.
  */
 #include "core/route.h"
 
@@ -221,6 +221,13 @@ static int fill_key(const struct ph_route_target *target, struct ph_arena *arena
     return rc < 0 ? blame(rc, target->key_rule, "key", err) : 0;
 }
 
+/* Whose order the event keeps. One name for one key, whatever the template makes of it: also rows
+ * that were parked without a route (reshard) carry the aggregate_id then. */
+static struct ph_str order_key(const struct ph_route_target *target, const struct ph_event *event)
+{
+    return target->key_by_aggregate ? event->aggregate_id : event->key;
+}
+
 static int fill_body(const struct ph_route_target *target, struct ph_arena *arena,
                      struct ph_event *event, struct ph_error *err)
 {
@@ -243,10 +250,12 @@ static int route_event(const struct ph_route *route, struct ph_arena *arena, str
     } else if (rc == 0) {
         rc = fill_topic(target, arena, event, err);
     }
+    event->order_key = event->aggregate_id; /* as long as the route has not said */
     if (rc == 0) {
         rc = fill_key(target, arena, event, err);
     }
     if (rc == 0) {
+        event->order_key = order_key(target, event);
         rc = fill_body(target, arena, event, err);
     }
     *last = (struct last){event->event_type, event->aggregate_type, event->topic, target};
@@ -259,19 +268,40 @@ int ph_route_batch(const struct ph_route *route, struct ph_batch *batch, struct 
     struct ph_error own;
     struct last last = {.target = NULL};
     struct ph_error *why = err ? err : &own;
+    int routed = 0;
     for (size_t i = 0; i < batch->count; i++) {
         struct ph_event *event = &batch->events[i];
+        if (event->verdict != PH_PENDING) {
+            event->order_key = event->aggregate_id;
+            continue;
+        }
         int rc = route_event(route, &batch->arena, &last, event, why);
         if (rc == PH_E_REFUSED) {
             ph_batch_verdict(batch, event, PH_REJECT, why->text);
             ph_error_clear(why);
-            return (int)i;
-        }
-        if (rc < 0) {
+            last.target = NULL; /* its topic may not have been made */
+        } else if (rc < 0) {
             return rc;
         }
+        routed += rc == 0;
     }
-    return (int)batch->count;
+    return routed;
+}
+
+int ph_route_header(struct ph_arena *arena, struct ph_event *event, struct ph_str name,
+                    struct ph_str value, struct ph_error *err)
+{
+    struct ph_header *headers = ph_arena_alloc(arena, (event->header_count + 1) * sizeof *headers);
+    if (!headers) {
+        return no_room(err);
+    }
+    if (event->header_count > 0) {
+        memcpy(headers, event->headers, event->header_count * sizeof *headers);
+    }
+    headers[event->header_count] = (struct ph_header){name, value};
+    event->headers = headers;
+    event->header_count++;
+    return 0;
 }
 
 int ph_route_event(const struct ph_route *route, struct ph_arena *arena, struct ph_event *event,

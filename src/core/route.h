@@ -40,14 +40,23 @@ int ph_route_new(const struct ph_route_config *config, struct ph_route **ret,
                  struct ph_error *err) PH_MUST_CHECK;
 void ph_route_free(struct ph_route *route);
 
-/* Fills topic, key, body and headers of the batch's events, none of which has a verdict yet. An
- * event whose template cannot be filled gets REJECT with a cause that names the option and the
- * field, and routing stops there: returns the number of events routed, or PH_E_NOMEM.
+/* Fills topic, key, order_key, body and headers of the batch's pending events. An event whose
+ * template cannot be filled gets REJECT with a cause that names the option and the field; its
+ * order_key is the aggregate_id, like that of an event the source refused. Returns the number of
+ * events routed, or PH_E_NOMEM.
  * Headers: id, eventType, aggregateType, aggregateId, createdAt, posthorn-position, posthorn-xid
  * when asked for, content-type when the body is a payload that is not JSON, then the event's own
  * except those of these names. {header:NAME} reads the same list. */
 int ph_route_batch(const struct ph_route *route, struct ph_batch *batch,
                    struct ph_error *err) PH_MUST_CHECK;
+
+/* Adds a header of ours behind the others. Its texts must live as long as the event. */
+int ph_route_header(struct ph_arena *arena, struct ph_event *event, struct ph_str name,
+                    struct ph_str value, struct ph_error *err) PH_MUST_CHECK;
+
+/* Whether events of one key are always of one aggregate_id (or there are no keys), so that shards
+ * of a log, which are cut by it, keep the order of each key. */
+bool ph_route_keeps_shards(const struct ph_route *route);
 
 /* Only the topic and the key of one event (verify). 0, PH_E_REFUSED when a template cannot be
  * filled. */

@@ -135,10 +135,11 @@ static int set_target(struct ph_route *route, struct ph_route_target *target, co
     }
     target->key_rule = rule;
     target->key = NULL;
-    target->key_is_aggregate_id = false;
+    target->key_is_aggregate_id = target->key_by_aggregate = false;
     if (*key) {
         rc = compile(route, key, rule, "key", &target->key, err);
         target->key_is_aggregate_id = rc == 0 && ph_template_is_aggregate_id(target->key);
+        target->key_by_aggregate = rc == 0 && ph_template_reads_aggregate_id(target->key);
     }
     return rc;
 }
@@ -217,6 +218,20 @@ int ph_route_new(const struct ph_route_config *config, struct ph_route **ret, st
     *ret = route;
     route = NULL;
     return 0;
+}
+
+static bool keeps_shards(const struct ph_route_target *target)
+{
+    return !target->key || target->key_by_aggregate;
+}
+
+bool ph_route_keeps_shards(const struct ph_route *route)
+{
+    bool keeps = keeps_shards(&route->own);
+    for (size_t i = 0; i < route->rule_count; i++) {
+        keeps = keeps && keeps_shards(&route->rules[i].target);
+    }
+    return keeps;
 }
 
 void ph_route_free(struct ph_route *route)

@@ -14,6 +14,7 @@ struct ph_route_target {
     const struct ph_template *topic, *key; /* key NULL = no key */
     bool topic_by_type;                    /* see ph_template_by_type */
     bool key_is_aggregate_id;
+    bool key_by_aggregate;    /* it reads {aggregate_id} */
     int envelope;             /* enum ph_envelope */
     int topic_rule, key_rule; /* which rule the templates come from, for messages */
 };

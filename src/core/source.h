@@ -18,14 +18,12 @@
 #include "core/option.h"
 #include "core/park.h"
 
-/* Where a pipeline without a checkpoint begins, or which event an operator skips. */
+/* Where a pipeline without a checkpoint begins. */
 enum ph_start_kind { PH_START_EARLIEST, PH_START_LATEST, PH_START_TIME };
 
 struct ph_start {
     enum ph_start_kind kind;
-    int64_t time_us;          /* for PH_START_TIME: begin at the last tick made before it */
-    bool skip;                /* start=after:TICK-POSITION was given */
-    struct ph_position after; /* exactly this event, the next unsettled one, is skipped */
+    int64_t time_us; /* for PH_START_TIME: begin at the last tick made before it */
 };
 
 /* What a driver is told about its surroundings; outlives the ctx. */
@@ -82,10 +80,6 @@ struct ph_source_driver {
                  struct ph_error *err);
     /* Makes the next fetch begin behind cp. */
     int (*seek)(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err);
-    /* Skips exactly the event at `at`, which must be the next one behind cp; records that it was
-     * skipped, and returns the checkpoint behind it. */
-    int (*skip)(void *ctx, const struct ph_checkpoint *cp, struct ph_position at,
-                struct ph_checkpoint *ret, struct ph_error *err);
     /* Fills an empty batch, or goes on doing so: one of enum ph_fetch, or an error. After a batch
      * the next one is asked from the log at once, so that reading overlaps delivering. */
     int (*fetch)(void *ctx, struct ph_batch *batch, struct ph_error *err);

@@ -199,6 +199,12 @@ bool ph_template_is_aggregate_id(const struct ph_template *tpl)
     return tpl->count == 1 && tpl->parts[0].kind == PART_AGGREGATE_ID;
 }
 
+bool ph_template_reads_aggregate_id(const struct ph_template *tpl)
+{
+    assert(tpl);
+    return (tpl->kinds & 1U << PART_AGGREGATE_ID) != 0;
+}
+
 bool ph_template_by_type(const struct ph_template *tpl)
 {
     assert(tpl);

@@ -18,7 +18,8 @@ void ph_template_free(struct ph_template *tpl);
 
 /* Whether it reads {header:...}: then the event's own headers must be parsed first. */
 bool ph_template_needs_headers(const struct ph_template *tpl);
-/* Whether it is exactly {aggregate_id}. */
+/* Whether it reads {aggregate_id}; is exactly that. */
+bool ph_template_reads_aggregate_id(const struct ph_template *tpl);
 bool ph_template_is_aggregate_id(const struct ph_template *tpl);
 /* Whether it reads nothing but {aggregate_type} and {event_type}: events alike in both get the same
  * text. */

@@ -19,6 +19,7 @@ struct migration {
 static const struct migration migrations[] = {
     {1, ph_sql_postgres_m0001_init},
     {2, ph_sql_postgres_m0002_retention},
+    {3, ph_sql_postgres_m0003_parking},
 };
 
 #define MIGRATION_COUNT (sizeof migrations / sizeof migrations[0])

@@ -315,7 +315,7 @@ static void drop_done(struct ph_kafka *k)
 {
     size_t kept = 0;
     for (size_t i = 0; i < k->flight_count; i++) {
-        if (!ph_batch_done(k->flights[i].batch)) {
+        if (!ph_batch_judged(k->flights[i].batch)) {
             k->flights[kept++] = k->flights[i];
         }
     }
@@ -398,7 +398,9 @@ static void forget_report(struct ph_kafka *k, const rd_kafka_message_t *message)
 static void sink_abandon(void *ctx)
 {
     struct ph_kafka *k = ctx;
-    ph_kafka_client_end(k, forget_report);
+    if (k->outstanding > 0 || k->broken || k->outgrown) { /* else nothing of ours is on its way */
+        ph_kafka_client_end(k, forget_report);
+    }
     k->flight_count = 0;
     k->alone = NULL;
     k->refused = k->down = false;

@@ -145,7 +145,7 @@ static size_t judge_batch(struct memory_sink *s, struct flight *flight, size_t m
 static void drop_done(struct memory_sink *s)
 {
     size_t done = 0;
-    while (done < s->count && s->flights[done].judged == s->flights[done].batch->count) {
+    while (done < s->count && ph_batch_judged(s->flights[done].batch)) {
         done++;
     }
     s->count -= done;

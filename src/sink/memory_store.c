@@ -241,7 +241,7 @@ int ph__store_add(struct ph_memory_store *store, const struct ph_batch *batch,
     if (!block) {
         return ph_fail(err, PH_E_NOMEM, "memory sink: no memory");
     }
-    if (store->keep_checkpoint) {
+    if (store->keep_checkpoint && !event->park) {
         struct ph_checkpoint cp = behind(batch, event);
         int rc = ph_checkpoint_keep(&store->checkpoint, &cp, err);
         if (rc < 0) {

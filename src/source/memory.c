@@ -21,7 +21,7 @@ struct memory_source {
     const struct ph_source_env *env;
     struct ph_memory_log *log;
     struct ph_memory_reader reader;
-    struct ph_checkpoint_kept answer; /* what load, begin and skip returned */
+    struct ph_checkpoint_kept answer; /* what load and begin returned */
     struct ph_checkpoint_kept behind; /* what seek was given */
     struct ph_position cursor;        /* the last event that was read */
     int64_t epoch;
@@ -30,6 +30,10 @@ struct memory_source {
     struct ph_checkpoint_kept settling;
     bool settle_under_way;
     unsigned settle_stall;
+    /* what park was given, instead of a checkpoint */
+    struct ph_park_change *changes;
+    size_t change_count;
+    int64_t park_epoch;
 };
 
 /* --- open, close ------------------------------------------------------------------------------ */
@@ -56,6 +60,7 @@ static void source_close(void *ctx)
     ph_checkpoint_kept_free(&s->answer);
     ph_checkpoint_kept_free(&s->behind);
     ph_checkpoint_kept_free(&s->settling);
+    ph_mem_free(s->changes);
     ph_mem_free(s);
 }
 
@@ -280,21 +285,28 @@ static size_t size_of(const struct ph_event *event)
     return event->payload.len + event->headers_json.len;
 }
 
+bool ph__memory_lend(struct ph_batch *batch, const struct ph_memory_event *kept,
+                     struct ph_event *out)
+{
+    struct ph_arena *arena = &batch->arena;
+    *out = kept->event;
+    return copy_str(arena, &out->aggregate_type) && copy_str(arena, &out->aggregate_id) &&
+           copy_str(arena, &out->event_type) && copy_str(arena, &out->payload) &&
+           copy_str(arena, &out->content_type) && copy_str(arena, &out->headers_json);
+}
+
 /* Copies one event to the end of the batch; false without room in the arena. */
 static bool copy_event(struct memory_source *s, struct ph_batch *batch,
                        const struct ph_memory_event *kept, const struct ph_tick_span **span)
 {
-    struct ph_arena *arena = &batch->arena;
     if (!*span || (*span)->tick != kept->tick) {
-        *span = new_span(s, arena, kept->tick);
+        *span = new_span(s, &batch->arena, kept->tick);
     }
-    struct ph_event copy = kept->event;
-    copy.span = *span;
-    if (!*span || !copy_str(arena, &copy.aggregate_type) || !copy_str(arena, &copy.aggregate_id) ||
-        !copy_str(arena, &copy.event_type) || !copy_str(arena, &copy.payload) ||
-        !copy_str(arena, &copy.content_type) || !copy_str(arena, &copy.headers_json)) {
+    struct ph_event copy;
+    if (!*span || !ph__memory_lend(batch, kept, &copy)) {
         return false;
     }
+    copy.span = *span;
     struct ph_event *event = ph_batch_add(batch);
     assert(event);
     *event = copy;
@@ -401,47 +413,6 @@ static int source_fetch(void *ctx, struct ph_batch *batch, struct ph_error *err)
     return rc;
 }
 
-static int skip_locked(struct memory_source *s, const struct ph_checkpoint *cp,
-                       struct ph_position at, struct ph_checkpoint *ret, struct ph_error *err)
-{
-    struct ph_memory_log *log = s->log;
-    if (log->told < log->event_count && !log->manual_ticks && ph__memory_tick(log) < 0) {
-        return ph__memory_no_room(err);
-    }
-    size_t next = ph__memory_behind(log, cp->at);
-    struct ph_position found = {0, 0};
-    if (next < log->told) {
-        found = (struct ph_position){log->events[next].tick, log->events[next].event.position};
-    }
-    if (next == log->told || ph_position_cmp(found, at) != 0) {
-        char wanted[PH_POSITION_TEXT_MAX], there[PH_POSITION_TEXT_MAX];
-        (void)ph_position_format(at, wanted);
-        (void)ph_position_format(found, there);
-        return ph_fail(err, PH_E_CONFIG, "event %s cannot be skipped: the next one is %s", wanted,
-                       next == log->told ? "none" : there);
-    }
-    const struct ph_memory_tick *tick = ph__memory_tick_at(log, at.tick);
-    const struct ph_memory_tick *before = ph__memory_tick_at(log, at.tick - 1);
-    bool last = next + 1 == log->told || log->events[next + 1].tick != at.tick;
-    struct ph_checkpoint behind = *cp;
-    behind.at = at;
-    behind.snapshot = ph_str_from(tick->snapshot);
-    behind.base_snapshot = before ? ph_str_from(before->snapshot) : PH_STR("0.0");
-    behind.base_snapshot = last ? behind.snapshot : behind.base_snapshot;
-    log->skipped++;
-    return answer(s, &behind, ret, err);
-}
-
-static int source_skip(void *ctx, const struct ph_checkpoint *cp, struct ph_position at,
-                       struct ph_checkpoint *ret, struct ph_error *err)
-{
-    struct memory_source *s = ctx;
-    ph__memory_lock(s->log);
-    int rc = skip_locked(s, cp, at, ret, err);
-    ph__memory_unlock(s->log);
-    return rc;
-}
-
 static int source_fd(void *ctx)
 {
     const struct memory_source *s = ctx;
@@ -480,23 +451,36 @@ static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_er
     return 1;
 }
 
+static struct ph_memory_row *row_for(struct memory_source *s, int64_t epoch, struct ph_error *err)
+{
+    struct ph_memory_row *row = ph__memory_row(s->log, s->env->pipeline, s->env->shard);
+    if (!row) {
+        (void)ph__memory_no_room(err);
+    } else if (row->epoch > epoch) {
+        (void)refuse_epoch(s, epoch, row->epoch, err);
+        row = NULL;
+    }
+    return row;
+}
+
 static int store_locked(struct memory_source *s, struct ph_error *err)
 {
+    enum ph_memory_call before = s->changes ? PH_MEMORY_PARK : PH_MEMORY_SETTLE;
+    enum ph_memory_call behind = s->changes ? PH_MEMORY_PARKED : PH_MEMORY_SETTLED;
     const struct ph_checkpoint *cp = &s->settling.cp;
-    int rc = ph__memory_call(s->log, PH_MEMORY_SETTLE, err);
+    int64_t epoch = s->changes ? s->park_epoch : cp->epoch;
+    int rc = ph__memory_call(s->log, before, err);
     if (rc < 0) {
         return rc;
     }
-    struct ph_memory_row *row = ph__memory_row(s->log, s->env->pipeline, s->env->shard);
+    struct ph_memory_row *row = row_for(s, epoch, err);
     if (!row) {
-        return ph__memory_no_room(err);
+        return err ? err->code : PH_E_FENCED;
     }
-    if (row->epoch > cp->epoch) {
-        return refuse_epoch(s, cp->epoch, row->epoch, err);
-    }
-    row->epoch = cp->epoch;
-    rc = ph_checkpoint_keep(&row->checkpoint, cp, err);
-    return rc < 0 ? rc : ph__memory_call(s->log, PH_MEMORY_SETTLED, err);
+    row->epoch = epoch;
+    rc = s->changes ? ph__memory_park(s->log, row, s->changes, s->change_count, err)
+                    : ph_checkpoint_keep(&row->checkpoint, cp, err);
+    return rc < 0 ? rc : ph__memory_call(s->log, behind, err);
 }
 
 static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
@@ -517,7 +501,58 @@ static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
     int rc = store_locked(s, err);
     ph__memory_unlock(s->log);
     s->settle_under_way = false;
+    ph_mem_free(s->changes);
+    s->changes = NULL;
     return rc < 0 ? rc : 1;
+}
+
+/* --- parked rows ------------------------------------------------------------------------------ */
+
+static int source_park(void *ctx, int64_t epoch, const struct ph_park_change *changes, size_t count,
+                       struct ph_error *err)
+{
+    struct memory_source *s = ctx;
+    if (s->settle_under_way) {
+        return 0;
+    }
+    s->changes = ph__memory_changes(changes, count);
+    if (!s->changes) {
+        return ph__memory_no_room(err);
+    }
+    s->change_count = count;
+    s->park_epoch = epoch;
+    s->settle_under_way = true;
+    return 1;
+}
+
+static int source_held(void *ctx, int (*each)(void *arg, const struct ph_held *held), void *arg,
+                       struct ph_park_totals *ret, struct ph_error *err)
+{
+    struct memory_source *s = ctx;
+    ph__memory_lock(s->log);
+    struct ph_memory_row *row = ph__memory_row(s->log, s->env->pipeline, s->env->shard);
+    int rc = row ? ph__memory_held(row, each, arg, ret) : ph__memory_no_room(err);
+    ph__memory_unlock(s->log);
+    return rc;
+}
+
+static int source_due(void *ctx, struct ph_batch *batch, struct ph_due *ret, struct ph_error *err)
+{
+    struct memory_source *s = ctx;
+    if (s->settle_under_way) {
+        return PH_FETCH_NOTHING;
+    }
+    ph__memory_lock(s->log);
+    int rc = ph__memory_call(s->log, PH_MEMORY_DUE, err);
+    struct ph_memory_row *row =
+        rc == 0 ? ph__memory_row(s->log, s->env->pipeline, s->env->shard) : NULL;
+    if (row) {
+        rc = ph__memory_due(row, batch, s->env->batch_bytes, ret, err);
+    } else if (rc == 0) {
+        rc = ph__memory_no_room(err);
+    }
+    ph__memory_unlock(s->log);
+    return rc < 0 ? rc : PH_FETCH_BATCH;
 }
 
 static const struct ph_option memory_options[] = {PH_OPTION_END};
@@ -532,13 +567,15 @@ const struct ph_source_driver ph_source_memory = {
     .contains = source_contains,
     .begin = source_begin,
     .seek = source_seek,
-    .skip = source_skip,
     .fetch = source_fetch,
     .fd = source_fd,
     .due_us = source_due_us,
     .at_end = source_at_end,
     .settle = source_settle,
     .settled = source_settled,
+    .held = source_held,
+    .park = source_park,
+    .due = source_due,
     .close = source_close,
     .lease_open = ph__memory_lease_open,
     .lease_claim = ph__memory_lease_claim,

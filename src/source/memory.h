@@ -36,8 +36,26 @@ void ph_memory_log_clear(struct ph_memory_log *log, int64_t tick);
 /* Copies the stored checkpoint: 1, 0 when there is none, PH_E_NOMEM. */
 int ph_memory_log_checkpoint(struct ph_memory_log *log, const char *pipeline, int shard,
                              struct ph_checkpoint_kept *out);
-/* How many events were skipped by hand. */
-size_t ph_memory_log_skipped(struct ph_memory_log *log);
+/* A parked row; its key lives until the log changes. */
+struct ph_memory_parked_row {
+    int64_t position;
+    enum ph_park_state state;
+    const char *key; /* NULL: none */
+    int attempts;
+    bool passed, discarded;
+};
+/* The row of that index, in the order they were made; false when there are not so many. */
+bool ph_memory_log_parked(struct ph_memory_log *log, const char *pipeline, int shard, size_t index,
+                          struct ph_memory_parked_row *out);
+/* --- what people do --------------------------------------------------------------------------- */
+
+/* A dead row is tried again, or left to the archive; false when that event is not dead. */
+bool ph_memory_log_redrive(struct ph_memory_log *log, const char *pipeline, int shard,
+                           int64_t position);
+bool ph_memory_log_discard(struct ph_memory_log *log, const char *pipeline, int shard,
+                           int64_t position);
+void ph_memory_log_pause(struct ph_memory_log *log, const char *pipeline, int shard, bool paused);
+
 /* The epoch of the lease, 0 when it was never claimed. */
 int64_t ph_memory_log_epoch(struct ph_memory_log *log, const char *pipeline, int shard);
 /* The lease runs out now, whatever its owner thinks. */
@@ -51,6 +69,9 @@ enum ph_memory_call {
     PH_MEMORY_FETCH,
     PH_MEMORY_SETTLE,  /* fails before the checkpoint is stored */
     PH_MEMORY_SETTLED, /* fails after it was stored: the answer is lost */
+    PH_MEMORY_PARK,    /* before parked rows are changed */
+    PH_MEMORY_PARKED,  /* after */
+    PH_MEMORY_DUE,
     PH_MEMORY_CLAIM,
     PH_MEMORY_RENEW,
     PH_MEMORY_CALLS,

@@ -61,7 +61,7 @@ static bool is_owner(const struct ph_memory_row *row, const char *owner)
 }
 
 static int claim_locked(struct memory_lease *lease, const char *owner, int64_t lease_ms,
-                        int64_t *ret_epoch, struct ph_error *err)
+                        int64_t *ret_epoch, struct ph_lease_said *said, struct ph_error *err)
 {
     int rc = ph__memory_call(lease->log, PH_MEMORY_CLAIM, err);
     if (rc < 0) {
@@ -80,17 +80,19 @@ static int claim_locked(struct memory_lease *lease, const char *owner, int64_t l
     }
     row->expires_us = now_us + lease_ms * 1000;
     *ret_epoch = ++row->lease_epoch;
+    if (said) {
+        said->paused = row->paused;
+    }
     return 1;
 }
 
 int ph__memory_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
                            struct ph_lease_said *said, struct ph_error *err)
 {
-    (void)said;
     struct memory_lease *lease = ctx;
     assert(owner && ret_epoch);
     ph__memory_lock(lease->log);
-    int rc = claim_locked(lease, owner, lease_ms, ret_epoch, err);
+    int rc = claim_locked(lease, owner, lease_ms, ret_epoch, said, err);
     ph__memory_unlock(lease->log);
     return rc;
 }
@@ -111,13 +113,15 @@ static struct ph_memory_row *owned_row(struct memory_lease *lease, const char *o
 int ph__memory_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
                            const char *last_error, struct ph_lease_said *said, struct ph_error *err)
 {
-    (void)said;
     struct memory_lease *lease = ctx;
     ph__memory_lock(lease->log);
     int rc = ph__memory_call(lease->log, PH_MEMORY_RENEW, err);
     struct ph_memory_row *row = rc == 0 ? owned_row(lease, owner, epoch, err) : NULL;
     if (row) {
         row->expires_us = ph_clock_mono_us() + lease_ms * 1000;
+        if (said) {
+            said->paused = row->paused;
+        }
         rc = last_error && !replace(&row->last_error, last_error) ? ph__memory_no_room(err) : 0;
     } else if (rc == 0) {
         rc = PH_E_FENCED;

@@ -73,6 +73,7 @@ static void log_free(struct ph_memory_log *log)
         ph_mem_free(log->rows[i].pipeline);
         ph_mem_free(log->rows[i].owner);
         ph_mem_free(log->rows[i].last_error);
+        ph__memory_parked_free(&log->rows[i]);
         ph_checkpoint_kept_free(&log->rows[i].checkpoint);
     }
     (void)pthread_mutex_destroy(&log->lock);
@@ -145,8 +146,7 @@ int ph__memory_log_find(const char *uri, struct ph_memory_log **ret, struct ph_e
 
 /* --- events and ticks ------------------------------------------------------------------------- */
 
-/* Makes room for one more of size bytes; false without memory. */
-static bool make_room(void **array, size_t count, size_t *room, size_t size)
+bool ph__memory_room(void **array, size_t count, size_t *room, size_t size)
 {
     if (count < *room) {
         return true;
@@ -186,6 +186,12 @@ static bool own_texts(struct ph_memory_event *kept)
     return true;
 }
 
+bool ph__memory_copy(struct ph_memory_event *out, const struct ph_event *event, int64_t tick)
+{
+    *out = (struct ph_memory_event){.event = *event, .tick = tick};
+    return own_texts(out);
+}
+
 static void wake_readers(const struct ph_memory_log *log)
 {
     uint64_t one = 1;
@@ -207,6 +213,7 @@ static struct ph_memory_event copy_of(const struct ph_memory_log *log, const str
                                              .event_type = event->event_type,
                                              .payload = event->payload,
                                              .content_type = event->content_type,
+                                             .deliver_after_us = event->deliver_after_us,
                                              .headers_json = event->headers_json}};
     if (memcmp(&kept.event.id, &none, sizeof none) == 0) {
         ph_uuid_random(&kept.event.id);
@@ -226,7 +233,7 @@ int64_t ph_memory_log_append(struct ph_memory_log *log, const struct ph_event *e
     ph__memory_lock(log);
     int64_t position = PH_E_NOMEM;
     void *events = log->events;
-    bool room = make_room(&events, log->event_count, &log->event_room, sizeof *log->events);
+    bool room = ph__memory_room(&events, log->event_count, &log->event_room, sizeof *log->events);
     log->events = events;
     struct ph_memory_event kept = copy_of(log, event);
     if (room && own_texts(&kept)) {
@@ -249,7 +256,7 @@ static int by_position(const void *a, const void *b)
 int64_t ph__memory_tick(struct ph_memory_log *log)
 {
     void *ticks = log->ticks;
-    bool room = make_room(&ticks, log->tick_count, &log->tick_room, sizeof *log->ticks);
+    bool room = ph__memory_room(&ticks, log->tick_count, &log->tick_room, sizeof *log->ticks);
     log->ticks = ticks;
     if (!room) {
         return PH_E_NOMEM;
@@ -402,15 +409,6 @@ int ph_memory_log_checkpoint(struct ph_memory_log *log, const char *pipeline, in
     }
     ph__memory_unlock(log);
     return rc;
-}
-
-size_t ph_memory_log_skipped(struct ph_memory_log *log)
-{
-    assert(log);
-    ph__memory_lock(log);
-    size_t skipped = log->skipped;
-    ph__memory_unlock(log);
-    return skipped;
 }
 
 int64_t ph_memory_log_epoch(struct ph_memory_log *log, const char *pipeline, int shard)

@@ -23,6 +23,17 @@ struct ph_memory_event {
     char *text;
 };
 
+/* A parked row, with a copy of its event. */
+struct ph_memory_parked {
+    struct ph_memory_event kept;
+    enum ph_park_state state;
+    struct ph_position queue; /* its place in its key's queue */
+    char *key;                /* NULL: none */
+    int attempts;
+    int64_t next_us; /* wall clock; 0: it waits for others or for a person */
+    bool passed, gap_due, discarded;
+};
+
 /* What the log keeps for one pipeline shard. */
 struct ph_memory_row {
     char *pipeline;
@@ -32,6 +43,10 @@ struct ph_memory_row {
     char *owner; /* of the lease; NULL: free */
     int64_t lease_epoch, expires_us;
     char *last_error;
+    struct ph_memory_parked *parked;
+    size_t parked_count, parked_room;
+    int64_t acts; /* of people */
+    bool paused;
 };
 
 struct ph_memory_fault {
@@ -57,7 +72,6 @@ struct ph_memory_log {
     int64_t position, tick, cleared; /* last used; the last tick that was cleared */
     int timeline, history;
     bool manual_ticks;
-    size_t skipped;
     struct ph_memory_row rows[PH_MEMORY_ROWS_MAX];
     size_t row_count;
     struct ph_memory_fault faults[PH_MEMORY_CALLS];
@@ -85,6 +99,25 @@ const struct ph_memory_tick *ph__memory_tick_before(const struct ph_memory_log *
 size_t ph__memory_behind(const struct ph_memory_log *log, struct ph_position at);
 /* Counts a call; fails when a test asked for it. */
 int ph__memory_call(struct ph_memory_log *log, enum ph_memory_call call, struct ph_error *err);
+
+/* A copy of an event, as an append makes it; false without memory. Frees what it owns. */
+bool ph__memory_copy(struct ph_memory_event *out, const struct ph_event *event, int64_t tick);
+/* Makes room for one more of size bytes; false without memory. */
+bool ph__memory_room(void **array, size_t count, size_t *room, size_t size);
+/* Copies an event's texts into the batch; false without memory. */
+bool ph__memory_lend(struct ph_batch *batch, const struct ph_memory_event *kept,
+                     struct ph_event *out);
+
+/* The parked rows, in memory_park.c. */
+int ph__memory_held(struct ph_memory_row *row, int (*each)(void *arg, const struct ph_held *held),
+                    void *arg, struct ph_park_totals *ret);
+int ph__memory_park(struct ph_memory_log *log, struct ph_memory_row *row,
+                    const struct ph_park_change *changes, size_t count, struct ph_error *err);
+/* A copy of changes and their texts in one block; NULL without memory. */
+struct ph_park_change *ph__memory_changes(const struct ph_park_change *changes, size_t count);
+int ph__memory_due(struct ph_memory_row *row, struct ph_batch *batch, size_t bytes_max,
+                   struct ph_due *ret, struct ph_error *err);
+void ph__memory_parked_free(struct ph_memory_row *row);
 
 /* The lease calls of the driver, in memory_lease.c. */
 int ph__memory_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx,

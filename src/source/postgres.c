@@ -202,11 +202,11 @@ static int source_timeline(void *ctx)
     return s->timeline;
 }
 
-/* Copies a text into the arena that load, begin and skip return from. */
+/* Copies a text into the arena that load and begin return from. */
 static struct ph_str keep(struct ph_pg_source *s, const char *text)
 {
     size_t len = text ? strlen(text) : 0;
-    return (struct ph_str){ph_arena_copy(&s->text, text ? text : "", len), len};
+    return (struct ph_str){ph_arena_copy(&s->text, text ? text : "", len + (text != NULL)), len};
 }
 
 static int keep_check(const struct ph_checkpoint *cp, struct ph_error *err)
@@ -217,26 +217,42 @@ static int keep_check(const struct ph_checkpoint *cp, struct ph_error *err)
     return 0;
 }
 
-static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, struct ph_error *err)
+static int refuse_epoch(const struct ph_pg_source *s, struct ph_error *err)
 {
-    struct ph_pg_source *s = ctx;
-    char shard[16], number[24];
-    (void)snprintf(shard, sizeof shard, "%d", s->env->shard);
-    (void)snprintf(number, sizeof number, "%lld", (long long)epoch);
-    const char *const params[] = {s->env->pipeline, shard, number};
-    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_checkpoint_claim, 3, params, NULL, err);
-    if (rc < 0) {
+    return ph_fail(err, PH_E_FENCED, "the checkpoint of pipeline %s belongs to a newer instance",
+                   s->env->pipeline);
+}
+
+/* Shards that are counted otherwise would read some events twice and others not at all. */
+static int check_shards(struct ph_pg_source *s, struct ph_error *err)
+{
+    const char *const params[] = {s->env->pipeline};
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_shards, 1, params, &res, err);
+    if (rc < 0 || !res || PQntuples(res) == 0 || ph_pg_i64(res, 0, 0) == s->env->shards) {
         return rc;
     }
+    return ph_fail(err, PH_E_CONFIG,
+                   "pipeline %s has %s shards, and the configuration says %d: stop all its "
+                   "instances and run posthorn reshard DB-URI %s --shards %d, or put shards back",
+                   s->env->pipeline, PQgetvalue(res, 0, 0), s->env->shards, s->env->pipeline,
+                   s->env->shards);
+}
+
+/* The row as it is stored, whoever owns it. */
+static int read_checkpoint(struct ph_pg_source *s, int64_t epoch, struct ph_checkpoint *ret,
+                           struct ph_error *err)
+{
+    char shard[16];
+    (void)snprintf(shard, sizeof shard, "%d", s->env->shard);
+    const char *const params[] = {s->env->pipeline, shard};
     PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    rc = ph_pg_query(&s->book, ph_sql_postgres_q_checkpoint_load, 2, params, &res, err);
+    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_checkpoint_load, 2, params, &res, err);
     if (rc < 0 || !res || PQntuples(res) == 0) {
         return rc;
     }
     if (ph_pg_i64(res, 0, 6) > epoch) {
-        return ph_fail(err, PH_E_FENCED,
-                       "the checkpoint of pipeline %s belongs to a newer instance",
-                       s->env->pipeline);
+        return refuse_epoch(s, err);
     }
     ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
     *ret = (struct ph_checkpoint){
@@ -249,6 +265,20 @@ static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, stru
     };
     rc = keep_check(ret, err);
     return rc < 0 ? rc : 1;
+}
+
+static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, struct ph_error *err)
+{
+    struct ph_pg_source *s = ctx;
+    char shard[16], number[24];
+    (void)snprintf(shard, sizeof shard, "%d", s->env->shard);
+    (void)snprintf(number, sizeof number, "%lld", (long long)epoch);
+    const char *const params[] = {s->env->pipeline, shard, number};
+    int rc = check_shards(s, err);
+    if (rc == 0) {
+        rc = ph_pg_query(&s->book, ph_sql_postgres_q_checkpoint_claim, 3, params, NULL, err);
+    }
+    return rc < 0 ? rc : read_checkpoint(s, epoch, ret, err);
 }
 
 static int source_contains(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err)
@@ -310,6 +340,21 @@ static int tick_before(struct ph_pg_source *s, int64_t time_us, struct ph_checkp
     return rc;
 }
 
+/* All shards begin at one place: there, or where another of them has said before. */
+static int begin_shards(struct ph_pg_source *s, struct ph_checkpoint *cp, struct ph_error *err)
+{
+    char shards[16], tick[24], timeline[16];
+    (void)snprintf(shards, sizeof shards, "%d", s->env->shards);
+    (void)snprintf(tick, sizeof tick, "%lld", (long long)cp->at.tick);
+    (void)snprintf(timeline, sizeof timeline, "%d", cp->timeline);
+    const char *const params[] = {s->env->pipeline, shards, tick, cp->snapshot.ptr, timeline};
+    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_begin_shards, 5, params, NULL, err);
+    if (rc == 0) {
+        rc = read_checkpoint(s, INT64_MAX, cp, err);
+    }
+    return rc < 0 ? rc : 0;
+}
+
 static int source_begin(void *ctx, const struct ph_start *start, struct ph_checkpoint *ret,
                         struct ph_error *err)
 {
@@ -329,7 +374,10 @@ static int source_begin(void *ctx, const struct ph_start *start, struct ph_check
         break;
     }
     ret->base_snapshot = ret->start_snapshot = ret->snapshot;
-    return rc < 0 ? rc : keep_check(ret, err);
+    if (rc == 0) {
+        rc = keep_check(ret, err);
+    }
+    return rc < 0 || s->env->shards == 1 ? rc : begin_shards(s, ret, err);
 }
 
 static int source_seek(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err)
@@ -363,7 +411,7 @@ static bool source_at_end(void *ctx)
 static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err)
 {
     struct ph_pg_source *s = ctx;
-    if (s->settle_under_way) {
+    if (s->asked_of_book != PH_PG_BOOK_NOTHING) {
         return 0;
     }
     char shard[16], tick[24], position[24], timeline[16], epoch[24];
@@ -385,15 +433,19 @@ static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_er
     if (rc < 0) {
         return rc;
     }
-    s->settle_under_way = true;
+    s->asked_of_book = PH_PG_BOOK_SETTLE;
     return 1;
 }
 
+/* A checkpoint comes back as a row, park() says true: neither happens under an older epoch. */
 static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
 {
     struct ph_pg_source *s = ctx;
-    if (!s->settle_under_way) {
+    if (s->asked_of_book == PH_PG_BOOK_NOTHING) {
         return 1;
+    }
+    if (s->asked_of_book == PH_PG_BOOK_DUE) {
+        return 0;
     }
     int ready = timeout_ms > 0 ? ph_pg_wait(&s->book, timeout_ms, err) : ph_pg_ready(&s->book, err);
     if (ready <= 0) {
@@ -401,113 +453,15 @@ static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
     }
     PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = PQgetResult(s->book.conn);
     int rc = ph_pg_finish(&s->book, err);
-    s->settle_under_way = false;
+    s->asked_of_book = PH_PG_BOOK_NOTHING;
     if (rc < 0) {
         return rc;
     }
     if (PQresultStatus(res) != PGRES_TUPLES_OK) {
         return ph_pg_fail_result(res, err);
     }
-    if (PQntuples(res) == 0) {
-        return ph_fail(err, PH_E_FENCED,
-                       "the checkpoint of pipeline %s belongs to a newer instance",
-                       s->env->pipeline);
-    }
-    return 1;
-}
-
-/* The first event behind cp, read as any reader would read it. */
-static int next_event(struct ph_pg_source *s, struct ph_batch *batch, struct ph_error *err)
-{
-    int64_t deadline_us = ph_clock_mono_us() + PH_PG_TIMEOUT_MS * 1000LL;
-    for (;;) {
-        int rc = ph_pg_read_fetch(s, batch, err);
-        if (rc < 0) {
-            return rc;
-        }
-        if (rc == PH_FETCH_BATCH && batch->count > 0) {
-            return 1;
-        }
-        if (rc == PH_FETCH_BATCH) {
-            ph_batch_reset(batch);
-        } else if (source_at_end(s)) {
-            return 0;
-        } else if (ph_clock_mono_us() > deadline_us) {
-            return ph_fail(err, PH_E_UNAVAILABLE, "the next event could not be read within %d s",
-                           PH_PG_TIMEOUT_MS / 1000);
-        } else if (s->state != PH_PG_REST) {
-            rc = ph_pg_wait_input(&s->read, 100, err);
-            if (rc < 0) {
-                return rc;
-            }
-        } else {
-            (void)ph_stop_wait(s->env->stop, 1);
-        }
-    }
-}
-
-static int record_skip(struct ph_pg_source *s, struct ph_position at, struct ph_error *err)
-{
-    char shard[16], tick[24], position[24];
-    (void)snprintf(shard, sizeof shard, "%d", s->env->shard);
-    (void)snprintf(tick, sizeof tick, "%lld", (long long)at.tick);
-    (void)snprintf(position, sizeof position, "%lld", (long long)at.position);
-    const char *const params[] = {s->env->pipeline, shard, tick, position};
-    return ph_pg_query(&s->book, ph_sql_postgres_q_skip, 4, params, NULL, err);
-}
-
-/* Whether at is the next event; if so, the checkpoint behind it. */
-static int skip_in(struct ph_pg_source *s, struct ph_batch *batch, struct ph_position at,
-                   struct ph_checkpoint *ret, struct ph_error *err)
-{
-    int rc = next_event(s, batch, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (rc == 0) {
-        return ph_fail(err, PH_E_CONFIG, "start=after: pipeline %s has no event left to skip",
-                       s->env->pipeline);
-    }
-    const struct ph_event *event = &batch->events[0];
-    if (ph_position_cmp(ph_event_at(event), at) != 0) {
-        return ph_fail(err, PH_E_CONFIG,
-                       "start=after:%lld-%lld is not the next event of pipeline %s, which is "
-                       "%lld-%lld: nothing was skipped",
-                       (long long)at.tick, (long long)at.position, s->env->pipeline,
-                       (long long)event->span->tick, (long long)event->position);
-    }
-    rc = record_skip(s, at, err);
-    if (rc < 0) {
-        return rc;
-    }
-    ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
-    ret->at = at;
-    ret->timeline = s->timeline;
-    ret->snapshot = (struct ph_str){
-        ph_arena_copy(&s->text, event->span->snapshot.ptr, event->span->snapshot.len),
-        event->span->snapshot.len};
-    ret->base_snapshot = (struct ph_str){
-        ph_arena_copy(&s->text, event->span->base_snapshot.ptr, event->span->base_snapshot.len),
-        event->span->base_snapshot.len};
-    ret->start_snapshot = ret->snapshot; /* the caller knows it */
-    return keep_check(ret, err);
-}
-
-static int source_skip(void *ctx, const struct ph_checkpoint *cp, struct ph_position at,
-                       struct ph_checkpoint *ret, struct ph_error *err)
-{
-    struct ph_pg_source *s = ctx;
-    /* one event always fits, and the one to skip may well be too large for its sink */
-    struct ph_batch *batch = ph_batch_new(s->env->batch_events, (size_t)1 << 31);
-    if (!batch) {
-        return ph_fail(err, PH_E_NOMEM, "no memory for a batch");
-    }
-    int rc = ph_pg_read_seek(s, cp, err);
-    if (rc == 0) {
-        rc = skip_in(s, batch, at, ret, err);
-    }
-    ph_batch_free(batch);
-    return rc;
+    bool stored = PQntuples(res) == 1 && !is(res, 0, "f");
+    return stored ? 1 : refuse_epoch(s, err);
 }
 
 const struct ph_source_driver ph_source_postgres = {
@@ -521,13 +475,15 @@ const struct ph_source_driver ph_source_postgres = {
     .contains = source_contains,
     .begin = source_begin,
     .seek = source_seek,
-    .skip = source_skip,
     .fetch = source_fetch,
     .fd = source_fd,
     .due_us = source_due_us,
     .at_end = source_at_end,
     .settle = source_settle,
     .settled = source_settled,
+    .held = ph_pg_held,
+    .park = ph_pg_park,
+    .due = ph_pg_due,
     .close = source_close,
     .lease_open = ph_pg_lease_open,
     .lease_claim = ph_pg_lease_claim,

@@ -50,14 +50,17 @@ struct ph_pg_row {
     const char *bytes;
 };
 
+/* What the book connection is asked at present. */
+enum ph_pg_book { PH_PG_BOOK_NOTHING, PH_PG_BOOK_SETTLE, PH_PG_BOOK_PARK, PH_PG_BOOK_DUE };
+
 struct ph_pg_source {
     const struct ph_source_env *env;
     struct ph_pg_source_config config;
     struct ph_pg read, book; /* reading; storing checkpoints beside it */
     int timeline;
     struct ph_buf sql;    /* the statement being put together */
-    struct ph_arena text; /* texts that load, begin and skip return */
-    bool settle_under_way;
+    struct ph_arena text; /* texts that load and begin return */
+    enum ph_pg_book asked_of_book;
 
     enum ph_pg_state state;
     PGresult *answer;         /* the last result with rows of the statement under way */
@@ -110,6 +113,13 @@ int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, cons
                      struct ph_error *err) PH_MUST_CHECK;
 /* Strips the header that precedes the first row of a binary COPY: the bytes left, or -1. */
 int ph_pg_row_skip_header(const char **bytes, size_t *len);
+
+/* The driver's calls about parked rows, in postgres_park.c; see core/source.h. */
+int ph_pg_held(void *ctx, int (*each)(void *arg, const struct ph_held *held), void *arg,
+               struct ph_park_totals *ret, struct ph_error *err);
+int ph_pg_park(void *ctx, int64_t epoch, const struct ph_park_change *changes, size_t count,
+               struct ph_error *err);
+int ph_pg_due(void *ctx, struct ph_batch *batch, struct ph_due *ret, struct ph_error *err);
 
 /* The driver's lease calls and maintain; see core/source.h. */
 int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx,

@@ -16,7 +16,7 @@ struct lease {
     const struct ph_source_env *env;
     int64_t retention_ms;
     struct ph_pg pg;
-    char shard[16];
+    char shard[16], shards[16];
 };
 
 static int connected(struct lease *l, struct ph_error *err)
@@ -31,10 +31,10 @@ static int connected(struct lease *l, struct ph_error *err)
     return rc;
 }
 
-/* One statement whose single answer row matters: 1 and its first column, 0 for no row, or an error
- * (then reconnect). */
-static int ask(struct lease *l, const char *sql, int count, const char *const *params, int64_t *ret,
-               struct ph_error *err)
+/* One statement whose single answer row matters: 1 and the row (ret may be NULL), 0 for no row, or
+ * an error (then reconnect). */
+static int ask(struct lease *l, const char *sql, int count, const char *const *params,
+               PGresult **ret, struct ph_error *err)
 {
     int rc = connected(l, err);
     if (rc < 0) {
@@ -50,7 +50,8 @@ static int ask(struct lease *l, const char *sql, int count, const char *const *p
         return 0;
     }
     if (ret) {
-        *ret = ph_pg_i64(res, 0, 0);
+        *ret = res;
+        res = NULL;
     }
     return 1;
 }
@@ -66,35 +67,54 @@ int ph_pg_lease_open(const struct ph_source_env *env, const void *config, void *
     l->env = env;
     l->retention_ms = c->retention_ms;
     (void)snprintf(l->shard, sizeof l->shard, "%d", env->shard);
+    (void)snprintf(l->shards, sizeof l->shards, "%d", env->shards);
     *ret_ctx = l;
     return 0;
+}
+
+static bool is_true(const PGresult *res, int column)
+{
+    const char *value = ph_pg_value(res, 0, column);
+    return value && *value == 't';
 }
 
 int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
                       struct ph_lease_said *said, struct ph_error *err)
 {
-    (void)said;
     struct lease *l = ctx;
     char ms[24], retention_ms[24];
     (void)snprintf(ms, sizeof ms, "%lld", (long long)lease_ms);
     (void)snprintf(retention_ms, sizeof retention_ms, "%lld", (long long)l->retention_ms);
-    const char *const params[] = {l->env->pipeline, l->shard, owner, ms, retention_ms};
-    return ask(l, ph_sql_postgres_q_lease_claim, 5, params, ret_epoch, err);
+    const char *const params[] = {
+        l->env->pipeline, l->shard, l->shards, owner, l->env->instance, ms, retention_ms,
+    };
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ask(l, ph_sql_postgres_q_lease_claim, 7, params, &res, err);
+    if (rc == 1) {
+        *ret_epoch = ph_pg_i64(res, 0, 0);
+        *said = (struct ph_lease_said){.paused = is_true(res, 1)};
+    }
+    return rc;
 }
 
 int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
                       const char *last_error, struct ph_lease_said *said, struct ph_error *err)
 {
-    (void)said;
     struct lease *l = ctx;
     char ms[24], number[24];
     (void)snprintf(ms, sizeof ms, "%lld", (long long)lease_ms);
     (void)snprintf(number, sizeof number, "%lld", (long long)epoch);
-    const char *const params[] = {l->env->pipeline, l->shard, owner, number, ms, last_error};
-    int rc = ask(l, ph_sql_postgres_q_lease_renew, 6, params, NULL, err);
+    const char *const params[] = {
+        l->env->pipeline, l->shard, l->shards, owner, l->env->instance, number, ms, last_error,
+    };
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ask(l, ph_sql_postgres_q_lease_renew, 8, params, &res, err);
     if (rc == 0) {
         return ph_fail(err, PH_E_FENCED, "the lease of pipeline %s belongs to another instance now",
                        l->env->pipeline);
+    }
+    if (rc == 1) {
+        *said = (struct ph_lease_said){.paused = is_true(res, 0), .excess = is_true(res, 1)};
     }
     return rc < 0 ? rc : 0;
 }
@@ -104,8 +124,9 @@ int ph_pg_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_e
     struct lease *l = ctx;
     char number[24];
     (void)snprintf(number, sizeof number, "%lld", (long long)epoch);
-    const char *const params[] = {l->env->pipeline, l->shard, owner, number, NULL};
-    int rc = ask(l, ph_sql_postgres_q_lease_release, 5, params, NULL, err);
+    const char *const params[] = {l->env->pipeline, l->shard, owner,
+                                  number,           NULL,     l->env->instance};
+    int rc = ask(l, ph_sql_postgres_q_lease_release, 6, params, NULL, err);
     return rc < 0 ? rc : 0;
 }
 

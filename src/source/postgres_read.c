@@ -150,6 +150,8 @@ static int ask_rows(struct ph_pg_source *s, enum ph_pg_state state, const char *
         {.name = "after", .kind = PH_PG_BIND_I64, .i64 = s->after},
         {.name = "last", .kind = PH_PG_BIND_I64, .i64 = s->page_last},
         {.name = "limit", .kind = PH_PG_BIND_I64, .i64 = s->limit},
+        {.name = "shards", .kind = PH_PG_BIND_I64, .i64 = s->env->shards},
+        {.name = "shard", .kind = PH_PG_BIND_I64, .i64 = s->env->shard},
     };
     ph_buf_clear(&s->sql);
     int rc = ph_pg_bind(&s->sql, sql, binds, sizeof binds / sizeof *binds, err);

@@ -20,6 +20,7 @@ enum column {
     COL_PAYLOAD,
     COL_PAYLOAD_BYTES,
     COL_CONTENT_TYPE,
+    COL_DELIVER_AFTER,
     COL_COUNT
 };
 
@@ -119,7 +120,15 @@ static bool well_formed(struct ph_str c[COL_COUNT], size_t id_len)
 {
     return c[COL_XID].len == 8 && c[COL_POSITION].len == 8 && c[COL_CREATED_AT].len == 8 &&
            c[COL_EVENT_ID].len == id_len && c[COL_AGGREGATE_TYPE].ptr && c[COL_AGGREGATE_ID].ptr &&
-           c[COL_EVENT_TYPE].ptr && jsonb_text(&c[COL_HEADERS]) && jsonb_text(&c[COL_PAYLOAD]);
+           c[COL_EVENT_TYPE].ptr && (!c[COL_DELIVER_AFTER].ptr || c[COL_DELIVER_AFTER].len == 8) &&
+           jsonb_text(&c[COL_HEADERS]) && jsonb_text(&c[COL_PAYLOAD]);
+}
+
+/* Microseconds since 1970; 'infinity' is the last of them. */
+static int64_t time_us(const char *p)
+{
+    int64_t us;
+    return __builtin_add_overflow(get64(p), PG_EPOCH_US, &us) ? INT64_MAX : us;
 }
 
 int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, const char **flaw,
@@ -132,9 +141,8 @@ int ph_pg_row_decode(const char *bytes, size_t len, struct ph_event *event, cons
     }
     event->xid = (uint64_t)get64(c[COL_XID].ptr);
     event->position = get64(c[COL_POSITION].ptr);
-    if (__builtin_add_overflow(get64(c[COL_CREATED_AT].ptr), PG_EPOCH_US, &event->created_us)) {
-        event->created_us = INT64_MAX; /* 'infinity' */
-    }
+    event->created_us = time_us(c[COL_CREATED_AT].ptr);
+    event->deliver_after_us = c[COL_DELIVER_AFTER].ptr ? time_us(c[COL_DELIVER_AFTER].ptr) : 0;
     memcpy(event->id.bytes, c[COL_EVENT_ID].ptr, sizeof event->id.bytes);
     event->aggregate_type = c[COL_AGGREGATE_TYPE];
     event->aggregate_id = c[COL_AGGREGATE_ID];

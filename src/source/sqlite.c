@@ -292,56 +292,6 @@ static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
     return s->settle_under_way ? save(s, timeout_ms, err) : 1;
 }
 
-/* --- skipping ----------------------------------------------------------------------------------
- */
-
-/* The first event behind a position: 1 and its position, or 0. */
-static int next_event(struct ph_sqlite_source *s, int64_t behind, int64_t *ret,
-                      struct ph_error *err)
-{
-    const struct ph_sqlite_param params[] = {ph_sqlite_i64(behind), ph_sqlite_i64(INT64_MAX)};
-    int rc = ph_sqlite_bind(&s->read, s->page, params, 2, err);
-    if (rc == 0) {
-        rc = ph_sqlite_step(&s->read, s->page, err);
-    }
-    if (rc == 1) {
-        *ret = ph_sqlite_row_position(s->page);
-    }
-    (void)sqlite3_reset(s->page);
-    return rc;
-}
-
-static int source_skip(void *ctx, const struct ph_checkpoint *cp, struct ph_position at,
-                       struct ph_checkpoint *ret, struct ph_error *err)
-{
-    struct ph_sqlite_source *s = ctx;
-    int64_t next = 0;
-    int rc = next_event(s, cp->at.position, &next, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (rc == 0) {
-        return ph_fail(err, PH_E_CONFIG, "start=after: pipeline %s has no event left to skip",
-                       s->env->pipeline);
-    }
-    if (at.tick != 1 || at.position != next) {
-        return ph_fail(err, PH_E_CONFIG,
-                       "start=after:%lld-%lld is not the next event of pipeline %s, which is "
-                       "1-%lld: nothing was skipped",
-                       (long long)at.tick, (long long)at.position, s->env->pipeline,
-                       (long long)next);
-    }
-    const struct ph_sqlite_param params[] = {ph_sqlite_text(s->env->pipeline),
-                                             ph_sqlite_i64(s->env->shard), ph_sqlite_i64(next),
-                                             ph_sqlite_i64(ph_clock_wall_us() / 1000)};
-    rc = ph_sqlite_run(&s->book, ph_sql_sqlite_q_skip, params, 4, err);
-    if (rc < 0) {
-        return rc;
-    }
-    *ret = checkpoint_at(s, next, 0, cp->epoch); /* the caller knows where it began */
-    return 0;
-}
-
 extern const struct ph_source_driver ph_source_sqlite;
 const struct ph_source_driver ph_source_sqlite = {
     .name = "sqlite",
@@ -354,7 +304,6 @@ const struct ph_source_driver ph_source_sqlite = {
     .contains = source_contains,
     .begin = source_begin,
     .seek = source_seek,
-    .skip = source_skip,
     .fetch = source_fetch,
     .fd = source_fd,
     .due_us = source_due_us,

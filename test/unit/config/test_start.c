@@ -1,4 +1,4 @@
-/* The option start: its four forms, and times as other programs write them. */
+/* The option start: its three forms, and times as other programs write them. */
 #include "unit.h"
 
 #include "base/clock.h"
@@ -11,13 +11,8 @@ static void words(void **state)
     struct ph_start start;
     assert_int_equal(ph_start_parse(PH_STR("earliest"), &start, NULL), 0);
     assert_int_equal(start.kind, PH_START_EARLIEST);
-    assert_false(start.skip);
     assert_int_equal(ph_start_parse(PH_STR("latest"), &start, NULL), 0);
     assert_int_equal(start.kind, PH_START_LATEST);
-    assert_int_equal(ph_start_parse(PH_STR("after:12-345"), &start, NULL), 0);
-    assert_true(start.skip);
-    assert_int_equal(start.after.tick, 12);
-    assert_int_equal(start.after.position, 345);
 }
 
 static void times(void **state)

@@ -28,8 +28,7 @@ struct rig {
     size_t count;          /* events appended; positions 1 to count */
     pthread_mutex_t mutex; /* guards the rest */
     bool sent[RIG_EVENTS_MAX + 1];
-    bool skipped[RIG_EVENTS_MAX + 1];
-    size_t checked; /* events from the log's start that are known to be sent or skipped */
+    size_t checked; /* events from the log's start that are known to be sent or parked */
     char broken[512];
 };
 
@@ -57,6 +56,7 @@ struct instance {
     _Atomic bool over;
     _Atomic bool keeper_dead; /* every call about the lease fails */
     _Atomic bool may_repeat;  /* do not check that what is submitted is not stored already */
+    bool parks;               /* events leave the flow: what is submitted is not checked */
     _Atomic bool strict;      /* check that the lease, by the log's clock, is still its own */
     _Atomic int64_t flaw_at;  /* the source refuses the event of this position */
     _Atomic int64_t epoch;    /* of the last load */
@@ -139,7 +139,18 @@ static inline void rig_assert_kept(struct rig *rig)
     }
 }
 
-/* Everything the checkpoint covers is sent. */
+/* The log is locked. */
+static inline bool rig_is_parked(struct rig *rig, int64_t position)
+{
+    for (size_t i = 0; rig->log->row_count > 0 && i < rig->log->rows[0].parked_count; i++) {
+        if (rig->log->rows[0].parked[i].kept.event.position == position) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Everything the checkpoint covers is sent or parked. */
 static inline void rig_check_covered(struct rig *rig, const struct ph_checkpoint *cp)
 {
     ph__memory_lock(rig->log);
@@ -148,7 +159,7 @@ static inline void rig_check_covered(struct rig *rig, const struct ph_checkpoint
     int64_t missing = 0;
     for (size_t i = rig->checked; i < covered && missing == 0; i++) {
         int64_t position = rig->log->events[i].event.position;
-        if (rig->sent[position] || rig->skipped[position]) {
+        if (rig->sent[position] || rig_is_parked(rig, position)) {
             rig->checked = i + 1;
         } else {
             missing = position;
@@ -191,6 +202,9 @@ static inline void rig_check_submit(struct instance *inst, const struct ph_batch
     struct ph_position stored = {0, 0};
     bool any = rig_stored(inst->rig, &stored);
     rig_check_lease(inst, "a submit");
+    if (inst->parks) {
+        return;
+    }
     for (size_t i = 0; i < batch->count; i++) {
         const struct ph_event *event = &batch->events[i];
         struct ph_position at = ph_event_at(event);
@@ -315,19 +329,6 @@ static inline int watched_seek(void *ctx, const struct ph_checkpoint *cp, struct
     return REAL->seek(w->real, cp, err);
 }
 
-static inline int watched_skip(void *ctx, const struct ph_checkpoint *cp, struct ph_position at,
-                               struct ph_checkpoint *ret, struct ph_error *err)
-{
-    struct watched *w = ctx;
-    int rc = (REAL->skip)(w->real, cp, at, ret, err);
-    if (rc == 0) {
-        rig_lock(w->inst->rig);
-        w->inst->rig->skipped[at.position] = true;
-        rig_unlock(w->inst->rig);
-    }
-    return rc;
-}
-
 static inline int watched_fetch(void *ctx, struct ph_batch *batch, struct ph_error *err)
 {
     struct watched *w = ctx;
@@ -368,6 +369,26 @@ static inline int watched_settle(void *ctx, const struct ph_checkpoint *cp, stru
 static inline int watched_settled(void *ctx, int timeout_ms, struct ph_error *err)
 {
     return REAL->settled(((struct watched *)ctx)->real, timeout_ms, err);
+}
+
+static inline int watched_held(void *ctx, int (*each)(void *arg, const struct ph_held *held),
+                               void *arg, struct ph_park_totals *ret, struct ph_error *err)
+{
+    return REAL->held(((struct watched *)ctx)->real, each, arg, ret, err);
+}
+
+static inline int watched_park(void *ctx, int64_t epoch, const struct ph_park_change *changes,
+                               size_t count, struct ph_error *err)
+{
+    struct watched *w = ctx;
+    rig_check_lease(w->inst, "a change of parked rows");
+    return REAL->park(w->real, epoch, changes, count, err);
+}
+
+static inline int watched_due(void *ctx, struct ph_batch *batch, struct ph_due *ret,
+                              struct ph_error *err)
+{
+    return REAL->due(((struct watched *)ctx)->real, batch, ret, err);
 }
 
 static inline void watched_close(void *ctx)
@@ -428,13 +449,15 @@ static const struct ph_source_driver rig_source = {
     .contains = watched_contains,
     .begin = watched_begin,
     .seek = watched_seek,
-    .skip = watched_skip,
     .fetch = watched_fetch,
     .fd = watched_fd,
     .due_us = watched_due_us,
     .at_end = watched_at_end,
     .settle = watched_settle,
     .settled = watched_settled,
+    .held = watched_held,
+    .park = watched_park,
+    .due = watched_due,
     .close = watched_close,
     .lease_open = watched_lease_open,
     .lease_claim = watched_claim,

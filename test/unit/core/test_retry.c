@@ -62,7 +62,8 @@ static void any_numbers(void **state)
 {
     (void)state;
     static const struct ph_backoff cases[] = {
-        {0, 1, 0}, {1, 1, 5}, {-5, 10, 0}, {1, INT64_MAX, UINT32_MAX}, {500, 100, 3}, {3, 7, 1},
+        {0, 1, 0, 0},     {1, 1, 1, 5}, {-5, 10, 3, 0}, {1, INT64_MAX, 10, UINT32_MAX},
+        {500, 100, 0, 3}, {3, 7, 1, 1},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct ph_backoff backoff = cases[i];

@@ -299,32 +299,6 @@ static void older_epochs_are_fenced(void **state)
     driver->close(other);
 }
 
-/* (driver->skip): cmocka has a macro of that name. */
-static void skip_takes_the_next_only(void **state)
-{
-    struct fixture *f = *state;
-    begin(f, PH_START_EARLIEST);
-    struct ph_checkpoint cp = {.snapshot = PH_STR("0.0")}, ret;
-    struct ph_error err = {0};
-    assert_int_equal((driver->skip)(f->ctx, &cp, (struct ph_position){1, 1}, &ret, &err),
-                     PH_E_CONFIG);
-    assert_non_null(strstr(err.text, "none"));
-    (void)append(f, "E");
-    (void)append(f, "F");
-    assert_int_equal((driver->skip)(f->ctx, &cp, (struct ph_position){1, 2}, &ret, &err),
-                     PH_E_CONFIG);
-    assert_non_null(strstr(err.text, "1-1"));
-    assert_int_equal((driver->skip)(f->ctx, &cp, (struct ph_position){1, 1}, &ret, &err), 0);
-    assert_int_equal(ph_memory_log_skipped(f->log), 1);
-    assert_str(ret.base_snapshot, "0.0");
-    assert_int_equal(driver->seek(f->ctx, &ret, NULL), 0);
-    assert_int_equal(fetch(f), PH_FETCH_BATCH);
-    assert_str(f->batch->events[0].event_type, "F");
-    cp = ret;
-    assert_int_equal((driver->skip)(f->ctx, &cp, (struct ph_position){1, 2}, &ret, &err), 0);
-    assert_str(ret.base_snapshot, "1.0");
-}
-
 static void fail_over(void **state)
 {
     struct fixture *f = *state;
@@ -550,7 +524,6 @@ int main(void)
         MEMORY_TEST(resume_anywhere),
         MEMORY_TEST(settle_and_load),
         MEMORY_TEST(older_epochs_are_fenced),
-        MEMORY_TEST(skip_takes_the_next_only),
         MEMORY_TEST(fail_over),
         MEMORY_TEST(clearing),
         MEMORY_TEST(lease),

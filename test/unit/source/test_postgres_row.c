@@ -5,7 +5,7 @@
 
 #include "source/postgres.h"
 
-#define COLUMNS     11
+#define COLUMNS     12
 #define PG_EPOCH_US INT64_C(946684800000000)
 
 enum {
@@ -19,7 +19,8 @@ enum {
     HEADERS,
     PAYLOAD,
     PAYLOAD_BYTES,
-    CONTENT_TYPE
+    CONTENT_TYPE,
+    DELIVER_AFTER
 };
 
 static struct ph_buf row;
@@ -74,6 +75,7 @@ static void usual(struct ph_str columns[COLUMNS])
     columns[PAYLOAD] = PH_STR("\1{\"n\": 1}");
     columns[PAYLOAD_BYTES] = (struct ph_str){NULL, 0};
     columns[CONTENT_TYPE] = (struct ph_str){NULL, 0};
+    columns[DELIVER_AFTER] = (struct ph_str){NULL, 0};
 }
 
 static void put_row(const struct ph_str *columns, uint16_t count)
@@ -144,6 +146,14 @@ static void a_json_event(void **state)
     assert_str(event.headers_json, "{}");
     assert_str(event.payload, "{\"n\": 1}");
     assert_null(event.content_type.ptr);
+    assert_int_equal(event.deliver_after_us, 0);
+    struct number due;
+    columns[DELIVER_AFTER] = number(&due, 2000000);
+    assert_decoded(columns, &event);
+    assert_int_equal(event.deliver_after_us, PG_EPOCH_US + 2000000);
+    columns[DELIVER_AFTER].len = 7;
+    put_row(columns, COLUMNS);
+    assert_refused();
 }
 
 static void a_binary_event(void **state)
@@ -277,7 +287,7 @@ static void wrong_numbers_of_columns(void **state)
             assert_refused();
         }
     }
-    static const uint16_t counts[] = {0, 10, 12, 0x7FFF, 0x8000, 0xFFFF};
+    static const uint16_t counts[] = {0, 11, 13, 0x7FFF, 0x8000, 0xFFFF};
     for (size_t i = 0; i < COUNT(counts); i++) { /* the right columns under a wrong count */
         put_row(columns, COLUMNS);
         uint16_t count = htobe16(counts[i]);

@@ -1,0 +1,1 @@
+SELECT shards FROM posthorn.pipeline WHERE pipeline = $1
