@@ -10,8 +10,9 @@
  *
  * Rows of one key that are parked or dead and not passed are its queue, in the order
  * (queue_tick, queue_position, deliver_after, position); its first one is the head. Only the head
- * has a time for its next attempt. A row comes due only once the stored checkpoint has passed it,
- * so that the log never brings it a second time.
+ * has a time for its next attempt, whoever changed the queue: what comes to stand in front is due,
+ * and what stood there waits. A row comes due only once the stored checkpoint has passed it, so
+ * that the log never brings it a second time.
  */
 #ifndef PH_CORE_PARK_H
 #define PH_CORE_PARK_H
@@ -74,13 +75,15 @@ struct ph_park_row {
     struct ph_position gap_at; /* and where it stood */
 };
 
-/* One key as `held` tells it. */
+/* One key as `held` tells it, and a row that the stored checkpoint has not passed. */
 struct ph_held {
-    struct ph_str key;
-    int64_t rows; /* in its queue; 0: it only has a gap */
+    struct ph_str key; /* ptr NULL: none */
+    int64_t rows;      /* in its queue; 0: it only has a gap */
     bool has_gap;
     struct ph_uuid gap;
     struct ph_position gap_at;
+    bool ahead; /* the row at `at` is ahead of the checkpoint: the log brings its event again */
+    struct ph_position at;
 };
 
 struct ph_park_totals {

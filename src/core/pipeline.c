@@ -77,7 +77,7 @@ int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *sto
         .pipeline = config->name,
         .shard = config->shard,
         .uri = config->to,
-        .window_batches = (size_t)config->options.window,
+        .window_batches = (size_t)config->options.window + 1, /* one of rows that come back */
         .stop = stop,
         .warn = warn,
     };

@@ -122,8 +122,7 @@ static bool sink_has_some(const struct ph_pipeline *p)
 static bool may_submit(struct ph_pipeline *p)
 {
     bool keeps = p->config->sink->caps & PH_SINK_CHECKPOINT;
-    if (p->parking.failed > 0 || p->parking.stop || p->paused ||
-        (keeps && p->parking.leaving > 0)) {
+    if (p->parking.failed > 0 || p->paused || (keeps && p->parking.leaving > 0)) {
         return false;
     }
     if (p->options->rate > 0 && ph_clock_mono_us() < p->rate_due_us) {
@@ -177,6 +176,9 @@ static int submit(struct ph_pipeline *p, struct ph_error *err)
 static int advance(struct ph_pipeline *p, struct ph_error *err)
 {
     struct ph_batch *batch = p->ready.head;
+    if (p->parking.stop || !ph__park_has_room(p, batch)) {
+        return 0;
+    }
     int rc = ph__flow_route(p, batch, err);
     if (rc < 0) {
         return rc;
@@ -184,9 +186,6 @@ static int advance(struct ph_pipeline *p, struct ph_error *err)
     rc = ph__park_screen(p, batch, err);
     if (rc < 0) {
         return rc;
-    }
-    if (rc == 0) {
-        return ph__flow_sink_failed(p, ph_fail(err, PH_E_UNAVAILABLE, "park_max is reached"), err);
     }
     ph_batch_queue_put(&p->flight, ph_batch_queue_take(&p->ready));
     return 1;
@@ -340,11 +339,12 @@ static int wait_ms(const struct ph_pipeline *p)
     /* a checkpoint may be under way beyond its time: look every ms */
     until = sooner(until, p->dirty, p->settle_due_us > soon ? p->settle_due_us : soon);
     until = sooner(until, parking->telling || parking->asking, soon);
-    until =
-        sooner(until, rows && !parking->in_flight, parking->due_us > soon ? parking->due_us : soon);
+    bool open = p->breaker.state == PH_BREAKER_OPEN;
+    until = sooner(until, rows && !parking->in_flight && !p->paused && !open,
+                   parking->due_us > soon ? parking->due_us : soon);
     until = sooner(until, p->options->rate > 0 && p->rate_due_us > now, p->rate_due_us);
-    until = sooner(until, (p->flight.head || p->ready.head) && p->breaker.state == PH_BREAKER_OPEN,
-                   p->breaker.due_us);
+    until = sooner(until, (p->flight.head || p->ready.head || rows) && open,
+                   p->breaker.due_us > soon ? p->breaker.due_us : soon);
     return until <= now ? 0 : (int)((until - now + 999) / 1000);
 }
 
@@ -481,7 +481,7 @@ int ph__flow_run(struct ph_pipeline *p, struct ph_error *err)
         if (moved < 0) {
             return moved;
         }
-        if (p->parking.stop && p->parking.failed == 0) {
+        if (p->parking.stop && !p->flight.head) {
             return stop_at_dead(p, err);
         }
         if (moved == 0 && p->config->once && drained(p)) {

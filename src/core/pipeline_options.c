@@ -30,7 +30,7 @@ const struct ph_option ph_pipeline_option_table[] = {
      "a dead event lets its key wait for a person, lets its key go on without it, or stops the "
      "pipeline"},
     {"park_max", PH_OPT_INT, AT(park_max), "100000", 1, 100000000, NULL,
-     "parked and dead events at most; beyond it the sink counts as down"},
+     "parked and dead events at most; beyond it the log is not read on until there is room"},
     {"rate", PH_OPT_INT, AT(rate), "0", 0, 10000000, NULL,
      "events a second that the sink is given at most; 0 = no limit"},
     {"shards", PH_OPT_INT, AT(shards), "1", 1, 64, NULL,

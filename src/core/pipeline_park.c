@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -13,19 +14,53 @@
 #include "core/pipeline_parts.h"
 
 #define SAY_EVERY_US 1000000
+#define FIRST_ROOM   64
 
 /* --- knowing who waits ------------------------------------------------------------------------ */
 
+static int keep_ahead(struct ph_parking *parking, struct ph_position at)
+{
+    if (parking->ahead_count == parking->ahead_room) {
+        size_t room = parking->ahead_room ? parking->ahead_room * 2 : FIRST_ROOM;
+        struct ph_position *bigger = ph_mem_resize(parking->ahead, room * sizeof *bigger);
+        if (!bigger) {
+            return PH_E_NOMEM;
+        }
+        parking->ahead = bigger;
+        parking->ahead_room = room;
+    }
+    parking->ahead[parking->ahead_count++] = at;
+    return 0;
+}
+
+static int by_position(const void *a, const void *b)
+{
+    const struct ph_position *left = a, *right = b;
+    return ph_position_cmp(*left, *right);
+}
+
+/* Whether the log brings an event again whose row is stored. */
+static bool has_row(const struct ph_pipeline *p, const struct ph_event *event)
+{
+    const struct ph_parking *parking = &p->parking;
+    if (event->park || parking->ahead_count == 0) {
+        return false;
+    }
+    struct ph_position at = ph_event_at(event);
+    return bsearch(&at, parking->ahead, parking->ahead_count, sizeof at, by_position) != NULL;
+}
+
 static int hold_key(void *arg, const struct ph_held *held)
 {
-    struct ph_hold *hold = arg;
+    struct ph_parking *parking = arg;
+    struct ph_hold *hold = &parking->hold;
     uint32_t rows = held->rows > UINT32_MAX ? UINT32_MAX : (uint32_t)held->rows;
     int rc = ph_hold_add(hold, held->key, rows, NULL);
     if (rc == 0 && held->has_gap) {
         const struct ph_gap gap = {held->gap, held->gap_at};
         rc = ph_hold_put_gap(hold, held->key, &gap, NULL);
     }
-    return rc;
+    return rc == 0 && held->ahead ? keep_ahead(parking, held->at) : rc;
 }
 
 static bool joins_queue(const struct ph_event *event)
@@ -52,11 +87,14 @@ static int hold_again(struct ph_pipeline *p, struct ph_error *err)
 int ph__park_load(struct ph_pipeline *p, struct ph_error *err)
 {
     ph_hold_clear(&p->parking.hold);
+    p->parking.ahead_count = 0;
     if (!p->config->source->held) { /* until the SQLite source can park */
         return 0;
     }
-    int rc =
-        p->config->source->held(p->source, hold_key, &p->parking.hold, &p->parking.totals, err);
+    int rc = p->config->source->held(p->source, hold_key, &p->parking, &p->parking.totals, err);
+    if (p->parking.ahead_count > 0) {
+        qsort(p->parking.ahead, p->parking.ahead_count, sizeof *p->parking.ahead, by_position);
+    }
     if (rc == PH_E_NOMEM && err->code == 0) {
         return ph_fail(err, rc, "no memory for the keys that wait");
     }
@@ -79,6 +117,7 @@ void ph__park_free(struct ph_pipeline *p)
 {
     ph_batch_free(p->parking.batch);
     ph_mem_free(p->parking.changes);
+    ph_mem_free(p->parking.ahead);
     ph_hold_free(&p->parking.hold);
 }
 
@@ -121,7 +160,8 @@ static enum ph_leave leave_of(const struct ph_pipeline *p, const struct ph_event
     if (event->verdict == PH_RETRY && attempts < p->config->retry.attempts) {
         return PH_LEAVES_RETRY;
     }
-    return p->options->on_dead == PH_ON_DEAD_SKIP ? PH_LEAVES_PASSED : PH_LEAVES_DEAD;
+    bool goes_on = p->options->on_dead == PH_ON_DEAD_SKIP || (event->park && event->park->passed);
+    return goes_on ? PH_LEAVES_PASSED : PH_LEAVES_DEAD;
 }
 
 /* What the failed event was to tell its key is to be told by the next one. */
@@ -269,6 +309,13 @@ static int tell_gap(struct ph_pipeline *p, struct ph_batch *batch, struct ph_eve
 static int screen_event(struct ph_pipeline *p, struct ph_batch *batch, struct ph_event *event,
                         struct ph_error *err)
 {
+    if (has_row(p, event) && (is_refused(event) || event->verdict == PH_PENDING)) {
+        if (is_refused(event)) {
+            ph_batch_unjudge(batch, event);
+        }
+        ph_batch_return(batch, event);
+        return 0;
+    }
     if (is_refused(event)) {
         int rc = fail(p, batch, event, err);
         if (rc == 0 && batch->due && event->leaves != PH_LEAVES_PASSED) {
@@ -288,31 +335,30 @@ static int screen_event(struct ph_pipeline *p, struct ph_batch *batch, struct ph
     return tell_gap(p, batch, event, err);
 }
 
-/* How many rows the batch would add to those that park_max bounds. */
-static int64_t count_waiting(const struct ph_pipeline *p, const struct ph_batch *batch)
+/* Whether a batch begins in front of a row that is stored: until the checkpoint has passed it, that
+ * row cannot come due. */
+static bool is_read_again(const struct ph_pipeline *p, const struct ph_batch *batch)
 {
-    int64_t count = 0;
-    for (size_t i = 0; i < batch->count; i++) {
-        const struct ph_event *event = &batch->events[i];
-        count += is_refused(event) ||
-                 (event->verdict == PH_PENDING && !is_scheduled(event) && must_wait(p, event));
-    }
-    return count;
+    const struct ph_parking *parking = &p->parking;
+    return parking->ahead_count > 0 &&
+           ph_position_cmp(ph_event_at(&batch->events[0]),
+                           parking->ahead[parking->ahead_count - 1]) <= 0;
 }
 
-/* Whether park_max has room for so many more rows. */
-static bool has_room(struct ph_pipeline *p, int64_t count)
+bool ph__park_has_room(struct ph_pipeline *p, const struct ph_batch *batch)
 {
     const struct ph_park_totals *totals = &p->parking.totals;
-    if (count == 0) {
+    if (batch->count == 0 || is_read_again(p, batch)) {
         return true;
     }
-    bool room = totals->parked + totals->dead + count <= p->options->park_max;
+    int64_t rows = totals->parked + totals->dead + (int64_t)p->parking.leaving;
+    bool room = rows < p->options->park_max;
     if (!room && !p->parking.full) {
-        ph_log(PH_LOG_WARN, p->config->name,
-               "%lld events are parked or dead: park_max is reached, and the sink counts as down "
-               "until there is room (posthorn dead list, redrive, discard)",
-               (long long)(totals->parked + totals->dead));
+        ph_log(
+            PH_LOG_WARN, p->config->name,
+            "%lld events are parked or dead: park_max is reached, and nothing more is read until "
+            "there is room (posthorn dead list, redrive, discard)",
+            (long long)rows);
     }
     p->parking.full = !room;
     return room;
@@ -330,10 +376,8 @@ static bool any_scheduled(const struct ph_batch *batch)
 
 int ph__park_screen(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
 {
-    if (batch->refused == 0 && ph_hold_empty(&p->parking.hold) && !any_scheduled(batch)) {
-        return 1;
-    }
-    if (!batch->due && !has_room(p, count_waiting(p, batch))) {
+    if (batch->refused == 0 && ph_hold_empty(&p->parking.hold) && p->parking.ahead_count == 0 &&
+        !any_scheduled(batch)) {
         return 0;
     }
     for (size_t i = 0; i < batch->count; i++) {
@@ -342,31 +386,10 @@ int ph__park_screen(struct ph_pipeline *p, struct ph_batch *batch, struct ph_err
             return rc;
         }
     }
-    return 1;
+    return 0;
 }
 
 /* --- the sink refused ------------------------------------------------------------------------- */
-
-static size_t count_refused(const struct ph_pipeline *p)
-{
-    size_t refused = 0;
-    for (const struct ph_batch *batch = p->flight.head; batch; batch = batch->next) {
-        refused += batch->due ? 0 : batch->refused;
-    }
-    return refused;
-}
-
-/* Without room for its row, the event is tried again later. */
-static void unjudge_all(struct ph_pipeline *p)
-{
-    for (struct ph_batch *batch = p->flight.head; batch; batch = batch->next) {
-        for (size_t i = 0; i < batch->count && batch->refused > 0; i++) {
-            if (is_refused(&batch->events[i])) {
-                ph_batch_unjudge(batch, &batch->events[i]);
-            }
-        }
-    }
-}
 
 int ph__park_refused(struct ph_pipeline *p, struct ph_error *err)
 {
@@ -380,10 +403,6 @@ int ph__park_refused(struct ph_pipeline *p, struct ph_error *err)
     p->config->sink->abandon(p->sink);
     for (struct ph_batch *batch = p->flight.head; batch; batch = batch->next) {
         batch->submitted = false;
-    }
-    if (!has_room(p, (int64_t)count_refused(p))) {
-        unjudge_all(p);
-        return ph__flow_sink_failed(p, ph_fail(err, PH_E_UNAVAILABLE, "park_max is reached"), err);
     }
     for (struct ph_batch *batch = p->flight.head; batch; batch = batch->next) {
         for (size_t i = 0; i < batch->count; i++) {
@@ -439,17 +458,21 @@ static int bring_back(struct ph_pipeline *p, struct ph_error *err)
     return rc < 0 ? rc : 0;
 }
 
-/* Whether there may be rows that are due, and room for them in the flow. */
-static bool may_ask(const struct ph_pipeline *p)
+/* Whether there may be rows that are due, and the sink may take them: when nothing else is there to
+ * ask whether it is back, they do. */
+static bool may_ask(struct ph_pipeline *p)
 {
     const struct ph_parking *parking = &p->parking;
     if (parking->asking) {
         return true;
     }
     bool rows = parking->totals.parked + parking->totals.dead + parking->totals.scheduled > 0;
-    return rows && !parking->in_flight && !parking->telling && parking->failed == 0 &&
-           p->breaker.state == PH_BREAKER_CLOSED && !p->paused &&
-           p->flight.count < (size_t)p->options->window && ph_clock_mono_us() >= parking->due_us;
+    if (!rows || parking->in_flight || parking->telling || parking->failed > 0 || parking->stop ||
+        p->paused || ph_clock_mono_us() < parking->due_us) {
+        return false;
+    }
+    return p->breaker.state == PH_BREAKER_CLOSED ||
+           (!p->flight.head && ph_breaker_allows(&p->breaker));
 }
 
 static void plan_next(struct ph_parking *parking, const struct ph_due *due)

@@ -17,7 +17,9 @@
 
 /* Events beside the flow. */
 struct ph_parking {
-    struct ph_hold hold;          /* keys whose later events must wait */
+    struct ph_hold hold;       /* keys whose later events must wait */
+    struct ph_position *ahead; /* rows whose events the log brings again, in order */
+    size_t ahead_count, ahead_room;
     struct ph_park_totals totals; /* rows, as far as this session knows */
     struct ph_park_change *changes;
     bool telling;           /* changes are being stored */
@@ -124,10 +126,12 @@ int ph__flow_route(struct ph_pipeline *p, struct ph_batch *batch,
 /* Learns which keys wait, at the beginning of a session and whenever people have changed it. */
 int ph__park_load(struct ph_pipeline *p, struct ph_error *err) PH_MUST_CHECK;
 /* Takes out of a routed batch what may not be submitted: what was refused already, what waits
- * behind an event of its key, what is scheduled. 1, or 0 when park_max has no room for it: nothing
- * was taken out then. */
+ * behind an event of its key, what is scheduled, what has its row already. */
 int ph__park_screen(struct ph_pipeline *p, struct ph_batch *batch,
                     struct ph_error *err) PH_MUST_CHECK;
+/* Whether park_max leaves room for the rows that a batch may bring. When not, it is not to enter
+ * the flow; what is in it already may go beyond the bound. */
+bool ph__park_has_room(struct ph_pipeline *p, const struct ph_batch *batch);
 /* Takes events that the sink refused out of the flow, and those that must wait for them. */
 int ph__park_refused(struct ph_pipeline *p, struct ph_error *err) PH_MUST_CHECK;
 /* Brings rows back that are due. 1 when something moved. */

@@ -55,7 +55,7 @@ static struct ph_park_change change_of(const struct ph_pipeline *p, const struct
         .key = event->order_key,
         .attempts = event->park ? event->park->attempts : 0,
         .wait_ms = -1,
-        .passed = event->leaves == PH_LEAVES_PASSED,
+        .passed = event->leaves == PH_LEAVES_PASSED || (event->park && event->park->passed),
         .error = is_failure(event) ? ph_str_from(event->cause) : (struct ph_str){NULL, 0},
     };
     change.attempts += is_failure(event);

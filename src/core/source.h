@@ -96,8 +96,9 @@ struct ph_source_driver {
      * newer epoch refused it. */
     int (*settled)(void *ctx, int timeout_ms, struct ph_error *err);
 
-    /* Tells every key that has rows in its queue, or a gap that nobody was told of, and counts the
-     * rows. The texts live until each returns. */
+    /* Tells every key that has rows in its queue, or a gap that nobody was told of, and every row,
+     * whatever its state, that the stored checkpoint has not passed: the core must not submit its
+     * event again. Counts the rows. The texts live until each returns. */
     int (*held)(void *ctx, int (*each)(void *arg, const struct ph_held *held), void *arg,
                 struct ph_park_totals *ret, struct ph_error *err);
     /* Begins to store changes, all or none, in their order, under this epoch; like settle: 1 =
@@ -108,7 +109,8 @@ struct ph_source_driver {
     /* Reads the rows that are due into an empty batch, or goes on doing so: heads by the time they
      * came due, each with the rows behind it in its queue, and scheduled rows; each event with its
      * ph_park_row. PH_FETCH_BATCH = answered, perhaps with no event; PH_FETCH_NOTHING = not yet.
-     * Only rows that the stored checkpoint has passed. */
+     * Only rows that the stored checkpoint has passed. PH_E_FENCED when a newer epoch has begun:
+     * its rows belong to keys of which this owner knows nothing. */
     int (*due)(void *ctx, struct ph_batch *batch, struct ph_due *ret, struct ph_error *err);
     void (*close)(void *ctx);
 

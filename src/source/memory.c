@@ -546,7 +546,9 @@ static int source_due(void *ctx, struct ph_batch *batch, struct ph_due *ret, str
     int rc = ph__memory_call(s->log, PH_MEMORY_DUE, err);
     struct ph_memory_row *row =
         rc == 0 ? ph__memory_row(s->log, s->env->pipeline, s->env->shard) : NULL;
-    if (row) {
+    if (row && row->epoch > s->epoch) {
+        rc = refuse_epoch(s, s->epoch, row->epoch, err); /* what waits is another's to know now */
+    } else if (row) {
         rc = ph__memory_due(row, batch, s->env->batch_bytes, ret, err);
     } else if (rc == 0) {
         rc = ph__memory_no_room(err);

@@ -117,10 +117,22 @@ static int64_t next_of(struct ph_memory_row *of, const struct ph_memory_parked *
     if (change->state == PH_PARK_DEAD) {
         return 0;
     }
-    if (change->wait_ms < 0 && find(of, row->key, NULL, false)) {
+    const struct ph_memory_parked *head = find(of, row->key, NULL, false);
+    if (change->wait_ms < 0 && head && compare(head, row) < 0) {
         return 0;
     }
     return ph_clock_wall_us() + (change->wait_ms < 0 ? 0 : change->wait_ms * 1000);
+}
+
+/* Rows behind the head, which may be a new one, wait for it. */
+static void only_head_is_due(struct ph_memory_row *of, const char *key)
+{
+    const struct ph_memory_parked *head = find(of, key, NULL, false);
+    for (size_t i = 0; head && i < of->parked_count; i++) {
+        if (in_queue(&of->parked[i], key) && &of->parked[i] != head) {
+            of->parked[i].next_us = 0;
+        }
+    }
 }
 
 static int put(struct ph_memory_log *log, struct ph_memory_row *of,
@@ -149,6 +161,7 @@ static int put(struct ph_memory_log *log, struct ph_memory_row *of,
     }
     row.next_us = next_of(of, &row, change);
     of->parked[of->parked_count++] = row;
+    only_head_is_due(of, row.key);
     return 0;
 }
 
@@ -169,19 +182,24 @@ static void failed(struct ph_memory_row *of, struct ph_memory_parked *row,
 {
     row->state = change->state;
     row->attempts = change->attempts;
-    row->passed = row->gap_due = change->passed;
+    row->passed = change->passed;
+    row->gap_due = change->passed && change->state == PH_PARK_DEAD;
     row->next_us = next_of(of, row, change);
-    if (change->passed && row->key) {
+    only_head_is_due(of, row->key); /* a person may have put another in front meanwhile */
+    if (row->gap_due && row->key) {
         promote(of, row->key);
     }
 }
 
+/* It stands behind the last row, unless that one came by its time too and has a later one. */
 static void queue(struct ph_memory_row *of, struct ph_memory_parked *row)
 {
     const struct ph_memory_parked *last = find(of, row->key, NULL, true);
     row->queue = last ? last->queue : row->queue;
-    row->next_us = last ? 0 : ph_clock_wall_us();
+    row->next_us = 0;
     row->state = PH_PARK_PARKED;
+    only_head_is_due(of, row->key);
+    promote(of, row->key);
 }
 
 static int change_row(struct ph_memory_log *log, struct ph_memory_row *of,
@@ -251,16 +269,21 @@ struct ph_park_change *ph__memory_changes(const struct ph_park_change *changes, 
 
 /* --- who waits, and what is due --------------------------------------------------------------- */
 
-static int tell_row(const struct ph_memory_parked *row,
+static int tell_row(const struct ph_memory_row *of, const struct ph_memory_parked *row,
                     int (*each)(void *arg, const struct ph_held *held), void *arg)
 {
-    struct ph_held held = {.key = ph_str_from(row->key), .rows = in_queue(row, row->key)};
+    struct ph_held held = {.rows = in_queue(row, row->key)};
+    if (row->key) {
+        held.key = ph_str_from(row->key);
+    }
     if (row->gap_due && !row->discarded) {
         held.has_gap = true;
         held.gap = row->kept.event.id;
         held.gap_at = at_of(row);
     }
-    return row->key && (held.rows > 0 || held.has_gap) ? each(arg, &held) : 0;
+    held.at = at_of(row);
+    held.ahead = !of->checkpoint.set || ph_position_cmp(held.at, of->checkpoint.cp.at) > 0;
+    return held.rows > 0 || held.has_gap || held.ahead ? each(arg, &held) : 0;
 }
 
 int ph__memory_held(struct ph_memory_row *of, int (*each)(void *arg, const struct ph_held *held),
@@ -270,7 +293,7 @@ int ph__memory_held(struct ph_memory_row *of, int (*each)(void *arg, const struc
     int rc = 0;
     for (size_t i = 0; i < of->parked_count && rc == 0; i++) {
         const struct ph_memory_parked *row = &of->parked[i];
-        rc = tell_row(row, each, arg);
+        rc = tell_row(of, row, each, arg);
         ret->parked += !row->discarded && row->state == PH_PARK_PARKED;
         ret->dead += !row->discarded && row->state == PH_PARK_DEAD;
         ret->scheduled += !row->discarded && row->state == PH_PARK_SCHEDULED;
@@ -418,13 +441,7 @@ static void redrive(struct ph_memory_row *of, struct ph_memory_parked *row)
     row->state = PH_PARK_PARKED;
     row->attempts = 0;
     if (row->key) {
-        /* one that was let pass may come back in front of others that are due: they wait now */
-        const struct ph_memory_parked *head = find(of, row->key, NULL, false);
-        for (size_t i = 0; i < of->parked_count; i++) {
-            if (in_queue(&of->parked[i], row->key) && &of->parked[i] != head) {
-                of->parked[i].next_us = 0;
-            }
-        }
+        only_head_is_due(of, row->key); /* one that was let pass may come back in front */
         promote(of, row->key);
     } else {
         row->next_us = ph_clock_wall_us();
