@@ -5,18 +5,64 @@
  *   - events of a key are delivered for the first time in the order of the log;
  *   - an event is delivered again only when nobody had stored that it was delivered;
  *   - an instance that another one took over from submits nothing once it has looked;
- *   - in the end nothing is missing.
+ *   - an instance that knows of a pause submits nothing;
+ *   - in the end every event is delivered, or among the rows that a person can see.
  */
 #include "world.h"
 
-static struct fact *fact_of(const struct ph_uuid *id)
+struct fact *check_fact(const struct ph_uuid *id)
 {
-    for (size_t i = 0; i < world.fact_count; i++) {
-        if (memcmp(&world.facts[i].id, id, sizeof *id) == 0) {
-            return &world.facts[i];
+    size_t number = id->bytes[15];
+    if (number == 0 || number > world.fact_count ||
+        memcmp(&world.facts[number - 1].id, id, sizeof *id) != 0) {
+        sim_broken("there is an event that nobody has written");
+    }
+    return &world.facts[number - 1];
+}
+
+/* --- rows ------------------------------------------------------------------------------------- */
+
+const struct ph_memory_parked *row_at(size_t index)
+{
+    const struct ph_memory_row *of = ph__memory_row(world.log, SIM_PIPELINE, 0);
+    return index < of->parked_count ? &of->parked[index] : NULL;
+}
+
+const struct ph_memory_parked *row_of(const struct fact *fact)
+{
+    const struct ph_memory_parked *row;
+    for (size_t i = 0; (row = row_at(i)); i++) {
+        if (row->kept.event.position == fact->position) {
+            return row;
         }
     }
-    sim_broken("there is an event that nobody has written");
+    return NULL;
+}
+
+/* A number that changes when a row does. */
+uint64_t check_rows(void)
+{
+    const struct ph_memory_parked *row;
+    uint64_t hash = 0;
+    for (size_t i = 0; (row = row_at(i)); i++) {
+        const int64_t parts[] = {row->kept.event.position,
+                                 (int64_t)row->state,
+                                 row->attempts,
+                                 row->next_us,
+                                 row->passed,
+                                 row->gap_due};
+        for (size_t j = 0; j < sizeof parts / sizeof *parts; j++) {
+            hash = (hash ^ (uint64_t)parts[j]) * 0x100000001b3U;
+        }
+    }
+    return hash;
+}
+
+/* Whether its key goes on without the event. */
+static bool is_let_pass(const struct fact *fact)
+{
+    const struct ph_memory_parked *row = row_of(fact);
+    return fact->later || fact->discarded || (row && row->passed);
 }
 
 bool check_fenced(const struct life *life)
@@ -30,17 +76,18 @@ bool check_fenced(const struct life *life)
 void check_session(struct life *life, int64_t epoch)
 {
     life->epoch = epoch;
-    life->knew_late = false;
+    life->knew_late = life->knew_paused = false;
     world.epoch_max = epoch > world.epoch_max ? epoch : world.epoch_max;
-    for (size_t i = world.covered; i < world.fact_count; i++) {
+    for (size_t i = 0; i < world.fact_count; i++) {
         struct fact *fact = &world.facts[i];
-        fact->may_repeat |= fact->delivered > 0;
+        fact->may_repeat |= fact->delivered > 0 && (i >= world.covered || row_of(fact));
     }
 }
 
 void check_waited(struct life *life)
 {
     life->knew_late |= check_fenced(life);
+    life->knew_paused |= life->paused;
 }
 
 /* Whether that lease was ended by hand, which its owner cannot know at once. */
@@ -55,6 +102,9 @@ void check_submit(struct life *life, const struct ph_batch *batch)
     sim_tally->late += fenced;
     if (fenced && life->knew_late && !is_robbed(life->epoch)) {
         sim_broken("events are submitted under epoch %lld, which is over", (long long)life->epoch);
+    }
+    if (life->knew_paused && !world.calm) {
+        sim_broken("events are submitted, although the pipeline is paused");
     }
     if (life->flight_count == SIM_FLIGHTS_MAX) {
         sim_broken("more batches in flight than the window has");
@@ -73,7 +123,7 @@ static void note_verdicts(struct life *life)
         for (size_t j = 0; flight.batch->generation == flight.generation && j < flight.batch->count;
              j++) {
             const struct ph_event *event = &flight.batch->events[j];
-            struct fact *fact = fact_of(&event->id);
+            struct fact *fact = check_fact(&event->id);
             fact->told_sent |= event->verdict == PH_SENT;
             open |= event->verdict == PH_PENDING;
         }
@@ -87,8 +137,30 @@ static void note_verdicts(struct life *life)
 static void check_order(const struct fact *fact)
 {
     for (const struct fact *other = world.facts; other < fact; other++) {
-        if (other->key == fact->key && other->delivered == 0) {
+        if (other->key == fact->key && other->delivered == 0 && !is_let_pass(other)) {
             sim_broken("event %lld of key %u is delivered before event %lld",
+                       (long long)fact->position, fact->key, (long long)other->position);
+        }
+    }
+}
+
+static bool has_header(const struct ph_memory_record *record, const char *name)
+{
+    for (unsigned i = 0; i < record->header_count; i++) {
+        if (ph_str_is(record->headers[i].name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* An event behind which others of its key were delivered says so, unless it was to come later. */
+static void check_redriven(const struct fact *fact, const struct ph_memory_record *record)
+{
+    bool told = fact->later || has_header(record, "posthorn-redriven");
+    for (const struct fact *other = fact + 1; other < world.facts + world.fact_count; other++) {
+        if (other->key == fact->key && other->delivered > 0 && !other->later && !told) {
+            sim_broken("event %lld of key %u is delivered behind event %lld, and does not say so",
                        (long long)fact->position, fact->key, (long long)other->position);
         }
     }
@@ -96,12 +168,19 @@ static void check_order(const struct fact *fact)
 
 static void check_record(struct life *life, const struct ph_memory_record *record)
 {
-    struct fact *fact = fact_of(&record->id);
+    struct fact *fact = check_fact(&record->id);
     sim_trace("  delivered: event %lld of key %u%s", (long long)fact->position, fact->key,
               fact->delivered ? ", again" : "");
     sim_tally->delivered++;
+    sim_tally->gaps += has_header(record, "posthorn-gap");
+    if (fact->poison || fact->flawed) {
+        sim_broken("event %lld cannot be delivered, and is", (long long)fact->position);
+    }
     if (fact->delivered++ == 0) {
         check_order(fact);
+        if (!check_fenced(life)) { /* else it cannot know that the key went on meanwhile */
+            check_redriven(fact, record);
+        }
     } else {
         sim_tally->repeated++;
         if (!fact->may_repeat && !check_fenced(life)) {
@@ -129,7 +208,7 @@ void check_abandon(struct life *life)
         for (size_t j = 0; flight.batch->generation == flight.generation && j < flight.batch->count;
              j++) {
             const struct ph_event *event = &flight.batch->events[j];
-            struct fact *fact = fact_of(&event->id);
+            struct fact *fact = check_fact(&event->id);
             fact->may_repeat |= event->verdict == PH_PENDING && fact->delivered > 0;
         }
     }
@@ -140,11 +219,15 @@ void check_abandon(struct life *life)
 
 static bool is_settled(const struct fact *fact)
 {
-    return fact->told_sent || (world.store->keep_checkpoint && fact->delivered > 0);
+    return fact->told_sent || row_of(fact) || (world.store->keep_checkpoint && fact->delivered > 0);
 }
 
-void check_stored(struct life *life)
+void check_stored(struct life *life, uint64_t rows_before)
 {
+    if (life->epoch < world.epoch_max && rows_before != check_rows()) {
+        sim_broken("parked rows are changed under epoch %lld, after %lld has begun",
+                   (long long)life->epoch, (long long)world.epoch_max);
+    }
     struct ph_checkpoint_kept kept = {0};
     int found = ph_memory_log_checkpoint(world.log, SIM_PIPELINE, 0, &kept);
     struct ph_position at = kept.cp.at;
@@ -177,8 +260,50 @@ void check_stored(struct life *life)
     }
 }
 
+static int compare(const struct ph_memory_parked *a, const struct ph_memory_parked *b)
+{
+    int by_queue = ph_position_cmp(a->queue, b->queue);
+    int64_t by_time = a->kept.event.deliver_after_us - b->kept.event.deliver_after_us;
+    return by_queue  ? by_queue
+           : by_time ? (by_time < 0 ? -1 : 1)
+                     : (int)(a->kept.event.position - b->kept.event.position);
+}
+
+/* Whether a dead event stands in front of it, for which its key waits. */
+static bool is_behind_dead(const struct ph_memory_parked *row)
+{
+    const struct ph_memory_parked *other;
+    for (size_t i = 0; row->key && (other = row_at(i)); i++) {
+        bool holds = other->state == PH_PARK_DEAD && !other->passed && !other->discarded;
+        if (holds && other->key && strcmp(other->key, row->key) == 0 && compare(other, row) < 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void check_say_rows(void)
+{
+    static const char *const states[] = {"parked", "dead", "scheduled"};
+    const struct ph_memory_parked *row;
+    for (size_t i = 0; (row = row_at(i)); i++) {
+        sim_trace("row %lld of %s: %s%s%s, queue %lld-%lld, next %.6f%s",
+                  (long long)row->kept.event.position, row->key ? row->key : "no key",
+                  states[row->state], row->passed ? ", passed" : "",
+                  row->discarded ? ", discarded" : "", (long long)row->queue.tick,
+                  (long long)row->queue.position, tasks_wall_s(row->next_us),
+                  row->gap_due ? ", gap to tell" : "");
+    }
+}
+
 bool check_quiet(void)
 {
+    const struct ph_memory_parked *row;
+    for (size_t i = 0; (row = row_at(i)); i++) {
+        if (!row->discarded && row->state != PH_PARK_DEAD && !is_behind_dead(row)) {
+            return false;
+        }
+    }
     return world.covered == world.fact_count;
 }
 
@@ -186,7 +311,7 @@ void check_end(void)
 {
     for (size_t i = 0; i < world.fact_count; i++) {
         const struct fact *fact = &world.facts[i];
-        if (fact->delivered == 0) {
+        if (fact->delivered == 0 && !row_of(fact)) {
             sim_broken("event %lld is lost", (long long)fact->position);
         }
     }

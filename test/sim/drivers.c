@@ -20,7 +20,8 @@ struct guard {
     bool lost; /* the connection; never comes back */
 };
 
-const char *const sim_plants[] = {"settle-ahead", "no-fence", NULL};
+const char *const sim_plants[] = {"settle-ahead", "no-fence", "forget-held",
+                                  "lose-row",     "blind",    NULL};
 
 bool sim_planted(const char *plant)
 {
@@ -169,11 +170,24 @@ static int source_seek(void *ctx, const struct ph_checkpoint *cp, struct ph_erro
     return answer_or_lose(guard, "seek", fate, rc, err);
 }
 
+/* A source refuses rows that it cannot read. */
+static void mark_flaws(struct ph_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        if (check_fact(&batch->events[i].id)->flawed) {
+            ph_batch_verdict(batch, &batch->events[i], PH_REJECT, "the row makes no sense");
+        }
+    }
+}
+
 static int source_fetch(void *ctx, struct ph_batch *batch, struct ph_error *err)
 {
     struct guard *guard = ctx;
     enum fate fate = gate(guard, "fetch");
     int rc = fate == FAIL ? 0 : REAL_SOURCE->fetch(guard->real, batch, err);
+    if (fate != FAIL && rc == PH_FETCH_BATCH) {
+        mark_flaws(batch);
+    }
     return answer_or_lose(guard, "fetch", fate, rc, err);
 }
 
@@ -220,10 +234,20 @@ static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
     struct guard *guard = ctx;
     enum fate fate = gate(guard, "settled");
     check_waited(guard->life);
-    int rc = fate == FAIL ? 0 : REAL_SOURCE->settled(guard->real, timeout_ms, err);
+    uint64_t rows = check_rows();
+    int rc = fate == FAIL ? 0 : REAL_SOURCE->settled(guard->real, 0, err);
     sim_tally->fenced += rc == PH_E_FENCED;
-    check_stored(guard->life);
+    check_stored(guard->life, rows);
+    if (fate == DO && rc == 0 && timeout_ms > 0) {
+        tasks_sleep(1000);
+    }
     return answer_or_lose(guard, "settled", fate, rc, err);
+}
+
+static int tell_nobody(void *arg, const struct ph_held *held)
+{
+    (void)arg, (void)held;
+    return 0;
 }
 
 static int source_held(void *ctx, int (*each)(void *arg, const struct ph_held *held), void *arg,
@@ -231,8 +255,27 @@ static int source_held(void *ctx, int (*each)(void *arg, const struct ph_held *h
 {
     struct guard *guard = ctx;
     enum fate fate = gate(guard, "held");
-    int rc = fate == FAIL ? 0 : REAL_SOURCE->held(guard->real, each, arg, ret, err);
+    int rc = fate == FAIL ? 0
+             : sim_planted("forget-held")
+                 ? REAL_SOURCE->held(guard->real, tell_nobody, NULL, ret, err)
+                 : REAL_SOURCE->held(guard->real, each, arg, ret, err);
     return answer_or_lose(guard, "held", fate, rc, err);
+}
+
+static void trace_changes(const struct ph_park_change *changes, size_t count)
+{
+    static const char *const acts[] = {"put", "sent", "failed", "queue", "told"};
+    static const char *const states[] = {"parked", "dead", "scheduled"};
+    for (size_t i = 0; i < count; i++) {
+        const struct ph_park_change *change = &changes[i];
+        bool stated = change->act == PH_PARK_PUT || change->act == PH_PARK_FAILED;
+        sim_trace("  %s event %lld%s%s%s", acts[change->act], (long long)change->at.position,
+                  stated ? " " : "", stated ? states[change->state] : "",
+                  change->passed ? " passed" : "");
+        sim_tally->parked += change->act == PH_PARK_PUT;
+        sim_tally->dead += stated && change->state == PH_PARK_DEAD;
+        sim_tally->scheduled += stated && change->state == PH_PARK_SCHEDULED;
+    }
 }
 
 static int source_park(void *ctx, int64_t epoch, const struct ph_park_change *changes, size_t count,
@@ -240,6 +283,9 @@ static int source_park(void *ctx, int64_t epoch, const struct ph_park_change *ch
 {
     struct guard *guard = ctx;
     enum fate fate = gate(guard, "park");
+    epoch = sim_planted("no-fence") ? world.epoch_max : epoch;
+    count -= sim_planted("lose-row") && count > 1;
+    trace_changes(changes, count);
     int rc = fate == FAIL ? 0 : REAL_SOURCE->park(guard->real, epoch, changes, count, err);
     return answer_or_lose(guard, "park", fate, rc, err);
 }
@@ -249,6 +295,12 @@ static int source_due(void *ctx, struct ph_batch *batch, struct ph_due *ret, str
     struct guard *guard = ctx;
     enum fate fate = gate(guard, "due");
     int rc = fate == FAIL ? 0 : REAL_SOURCE->due(guard->real, batch, ret, err);
+    for (size_t i = 0; fate != FAIL && rc == PH_FETCH_BATCH && i < batch->count; i++) {
+        sim_trace("  due: event %lld", (long long)batch->events[i].position);
+    }
+    if (fate != FAIL && rc == PH_FETCH_BATCH) {
+        mark_flaws(batch);
+    }
     return answer_or_lose(guard, "due", fate, rc, err);
 }
 
@@ -280,6 +332,14 @@ static int lease_open(const struct ph_source_env *env, const void *config, void 
     return rc;
 }
 
+static void hear(struct life *life, bool heard, const struct ph_lease_said *said)
+{
+    if (heard) {
+        life->paused = said->paused;
+        life->knew_paused = life->knew_paused && said->paused;
+    }
+}
+
 static int lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
                        struct ph_lease_said *said, struct ph_error *err)
 {
@@ -288,6 +348,7 @@ static int lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *
     int rc = fate == FAIL
                  ? 0
                  : REAL_SOURCE->lease_claim(guard->real, owner, lease_ms, ret_epoch, said, err);
+    hear(guard->life, fate == DO && rc == 1, said);
     return answer(guard, "claim", fate, rc, err);
 }
 
@@ -299,6 +360,8 @@ static int lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t leas
     int rc = fate == FAIL ? 0
                           : REAL_SOURCE->lease_renew(guard->real, owner, epoch, lease_ms,
                                                      last_error, said, err);
+    rc = rc == PH_E_FENCED && sim_planted("blind") ? 0 : rc;
+    hear(guard->life, fate == DO && rc == 0, said);
     return answer(guard, "renew", fate, rc, err);
 }
 

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "core/lease.h"
 #include "world.h"
 
 #define JOBS_MAX     16
@@ -145,10 +146,11 @@ static struct tally sum(void)
 
 static void print_tally(const struct tally *t)
 {
-    static const char *const words[] = {"seeds",        "steps",   "events",    "delivered",
-                                        "repeated",     "calls",   "crashes",   "lost answers",
-                                        "asleep",       "slow",    "sink down", "fenced",
-                                        "late submits", "retries", "rejects",   "stops"};
+    static const char *const words[] = {
+        "seeds",        "steps",        "events",    "delivered", "repeated",  "calls",
+        "crashes",      "lost answers", "asleep",    "slow",      "sink down", "fenced",
+        "late submits", "retries",      "rejects",   "stops",     "rows",      "dead",
+        "scheduled",    "redriven",     "discarded", "pauses",    "gaps told"};
     const uint64_t *counts = (const uint64_t *)t;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         (void)printf("%s%" PRIu64 " %s", i ? ", " : "", counts[i], words[i]);
@@ -240,9 +242,11 @@ int main(int argc, char **argv)
     assert(jobs != MAP_FAILED);
     ph_log_setup(PH_LOG_INFO, PH_LOG_LOGFMT);
     ph_log_to(take_line, NULL);
+    (void)ph_lease_instance(); /* draws its name once, and not from a seed */
     if (!asked.single) {
         return run_many();
     }
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* an assertion does not flush it */
     sim_tally = &jobs[0].tally;
     live_once(asked.first);
     (void)printf("seed %" PRIu64 ": nothing broke, hash %016" PRIx64 "\n", asked.first,

@@ -233,6 +233,11 @@ int64_t tasks_now_us(void)
     return tasks.now_us;
 }
 
+double tasks_wall_s(int64_t wall_us)
+{
+    return wall_us ? (double)(wall_us - WALL_US) / 1e6 : 0;
+}
+
 const char *tasks_actor(void)
 {
     return tasks.running ? tasks.running->actor->name : "";

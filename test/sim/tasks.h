@@ -37,6 +37,8 @@ void tasks_run(uint64_t steps_max);
 void tasks_step(void);
 void tasks_sleep(int64_t us);
 int64_t tasks_now_us(void);
+/* A wall-clock time as the trace says times; 0: 0. */
+double tasks_wall_s(int64_t wall_us);
 /* The name of the actor whose task runs. */
 const char *tasks_actor(void);
 /* The same for the same seed: all that was chosen, hashed. */

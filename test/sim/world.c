@@ -3,6 +3,7 @@
  * and start again, then lets nothing go wrong any more and waits until all is quiet.
  */
 #include "world.h"
+#include "base/clock.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -24,6 +25,29 @@ static unsigned draw_rate(struct dice *dice, unsigned often)
     return factors[dice_below(dice, 4)] * often;
 }
 
+static void draw_options(struct dice *dice, struct knobs *knobs)
+{
+    struct ph_pipeline_options *options = &knobs->options;
+    int rc = ph_options_defaults(ph_pipeline_option_table, options, NULL);
+    assert(rc == 0);
+    options->batch_events = 1 + (int64_t)dice_below(dice, 8);
+    options->window = 1 + (int64_t)dice_below(dice, 4);
+    options->settle_interval_ms = 1 + (int64_t)dice_below(dice, 60);
+    options->drain_timeout_ms = (int64_t)dice_below(dice, 3) * 100;
+    options->lease_ms = knobs->lease_ms;
+    options->maintain_interval_ms = 0;
+    options->backoff_initial_ms = 1 + (int64_t)dice_below(dice, 20);
+    options->backoff_max_ms = options->backoff_initial_ms * 4;
+    options->on_dead = (int)dice_below(dice, 3);
+    options->park_max = dice_one_in(dice, 4) ? 1 + (int64_t)dice_below(dice, 6) : 1000;
+    options->rate = dice_one_in(dice, 6) ? 100 + (int64_t)dice_below(dice, 1000) : 0;
+    knobs->retry = (struct ph_retry_options){.initial_ms = 1 + (int64_t)dice_below(dice, 20),
+                                             .max_ms = 20 + (int64_t)dice_below(dice, 200),
+                                             .multiplier = 1 + (int64_t)dice_below(dice, 3),
+                                             .attempts = 1 + (int64_t)dice_below(dice, 5)};
+    knobs->tidy = options->on_dead == PH_ON_DEAD_STOP || options->park_max < 1000;
+}
+
 static struct knobs draw_knobs(struct dice *dice)
 {
     struct knobs knobs = {
@@ -37,21 +61,18 @@ static struct knobs draw_knobs(struct dice *dice)
         .stall_in = draw_rate(dice, 50),
         .slow_in = draw_rate(dice, 20),
         .down_in = draw_rate(dice, 8),
+        .retry_in = draw_rate(dice, 4),
+        .reject_in = draw_rate(dice, 8),
+        .poison_in = draw_rate(dice, 10),
+        .flaw_in = draw_rate(dice, 20),
+        .later_in = draw_rate(dice, 6),
+        .redrive_in = draw_rate(dice, 3),
+        .discard_in = draw_rate(dice, 5),
+        .rest_in = draw_rate(dice, 10),
         .own_ticks = dice_one_in(dice, 2),
     };
+    draw_options(dice, &knobs);
     return knobs;
-}
-
-static void draw_options(struct dice *dice, struct ph_pipeline_options *options)
-{
-    options->batch_events = 1 + (int64_t)dice_below(dice, 8);
-    options->window = 1 + (int64_t)dice_below(dice, 4);
-    options->settle_interval_ms = 1 + (int64_t)dice_below(dice, 60);
-    options->drain_timeout_ms = (int64_t)dice_below(dice, 3) * 100;
-    options->lease_ms = world.knobs.lease_ms;
-    options->maintain_interval_ms = 0;
-    options->backoff_initial_ms = 1 + (int64_t)dice_below(dice, 20);
-    options->backoff_max_ms = options->backoff_initial_ms * 4;
 }
 
 /* --- instances -------------------------------------------------------------------------------- */
@@ -62,9 +83,8 @@ static void life_begin(struct life *life, struct slot *slot)
     struct ph_pipeline_config *config = &life->config;
     int rc = ph_options_defaults(ph_route_options, &life->route, NULL);
     assert(rc == 0);
-    rc = ph_options_defaults(ph_pipeline_option_table, &config->options, NULL);
-    assert(rc == 0);
-    draw_options(&world.plan, &config->options);
+    config->options = world.knobs.options;
+    config->retry = world.knobs.retry;
     config->name = SIM_PIPELINE;
     config->from = world.from;
     config->to = world.to;
@@ -84,7 +104,6 @@ static void life_end(struct life *life)
     life->slot->life = NULL;
     ph_stop_free(&life->stop);
     ph_options_free(ph_route_options, &life->route);
-    ph_options_free(ph_pipeline_option_table, &life->config.options);
 }
 
 static void live(struct slot *slot)
@@ -99,7 +118,8 @@ static void live(struct slot *slot)
         ph_pipeline_free(pipeline);
     }
     sim_trace("ENDS life %u: %s %s", life.number, rc < 0 ? ph_code_name(rc) : "stopped", err.text);
-    if (rc < 0 && !life.crashed) {
+    bool stopped_at_dead = rc == PH_E_REFUSED && world.knobs.options.on_dead == PH_ON_DEAD_STOP;
+    if (rc < 0 && !life.crashed && !stopped_at_dead) {
         sim_broken("an instance gives up: %s: %s", ph_code_name(rc), err.text);
     }
     if (rc == 0 && !ph_stop_wanted(&life.stop)) {
@@ -121,6 +141,11 @@ static void *slot_run(void *arg)
 
 /* --- what happens to them --------------------------------------------------------------------- */
 
+static int64_t some_time_later(void)
+{
+    return ph_clock_wall_us() + 1 + (int64_t)dice_below(&world.plan, 500000);
+}
+
 static void append(void)
 {
     struct fact *fact = &world.facts[world.fact_count];
@@ -128,6 +153,9 @@ static void append(void)
     *fact = (struct fact){.key = (unsigned)dice_below(&world.plan, world.knobs.keys)};
     (void)snprintf(key, sizeof key, "key-%u", fact->key);
     (void)snprintf(payload, sizeof payload, "{\"n\":%zu}", world.fact_count + 1);
+    fact->poison = dice_one_in(&world.plan, world.knobs.poison_in);
+    fact->flawed = dice_one_in(&world.plan, world.knobs.flaw_in);
+    fact->later = dice_one_in(&world.plan, world.knobs.later_in);
     fact->id.bytes[0] = 0x51;
     fact->id.bytes[15] = (uint8_t)(world.fact_count + 1);
     const struct ph_event event = {.id = fact->id,
@@ -135,12 +163,15 @@ static void append(void)
                                    .aggregate_id = ph_str_from(key),
                                    .event_type = PH_STR("placed"),
                                    .payload = ph_str_from(payload),
-                                   .headers_json = PH_STR("{}")};
+                                   .headers_json = PH_STR("{}"),
+                                   .deliver_after_us = fact->later ? some_time_later() : 0};
     fact->position = ph_memory_log_append(world.log, &event);
     assert(fact->position > 0);
     world.fact_count++;
     sim_tally->events++;
-    sim_trace("writes event %lld of key %u", (long long)fact->position, fact->key);
+    sim_trace("writes event %lld of key %u%s%s%s", (long long)fact->position, fact->key,
+              fact->poison ? ", poison" : "", fact->flawed ? ", flawed" : "",
+              fact->later ? ", for later" : "");
 }
 
 static void stop_some(void)
@@ -153,9 +184,61 @@ static void stop_some(void)
     }
 }
 
+static void redrive(const struct ph_memory_parked *row)
+{
+    struct fact *fact = check_fact(&row->kept.event.id);
+    if (ph_memory_log_redrive(world.log, SIM_PIPELINE, 0, fact->position)) {
+        sim_trace("redrives event %lld", (long long)fact->position);
+        sim_tally->redriven++;
+        fact->may_repeat |= fact->delivered > 0;
+        fact->redriven++;
+    }
+}
+
+static void discard(const struct ph_memory_parked *row)
+{
+    struct fact *fact = check_fact(&row->kept.event.id);
+    if (ph_memory_log_discard(world.log, SIM_PIPELINE, 0, fact->position)) {
+        sim_trace("discards event %lld", (long long)fact->position);
+        sim_tally->discarded++;
+        fact->discarded = true;
+    }
+}
+
+/* What a person does about dead events now and then, and in the end to each of them. */
+static void see_to_dead(void)
+{
+    const struct ph_memory_parked *row;
+    for (size_t i = 0; (row = row_at(i)); i++) {
+        if (row->state != PH_PARK_DEAD || row->discarded) {
+            continue;
+        }
+        if (world.calm && check_fact(&row->kept.event.id)->redriven < 2) {
+            redrive(row);
+        } else if (world.calm) {
+            discard(row);
+        } else if (dice_one_in(&world.plan, world.knobs.redrive_in)) {
+            redrive(row);
+        } else if (dice_one_in(&world.plan, world.knobs.discard_in)) {
+            discard(row);
+        }
+    }
+}
+
+static void pause(bool paused)
+{
+    ph_memory_log_pause(world.log, SIM_PIPELINE, 0, paused);
+    sim_trace(paused ? "pauses" : "resumes");
+    sim_tally->pauses += paused;
+}
+
 static void happen(void)
 {
     struct dice *dice = &world.plan;
+    see_to_dead();
+    if (dice_one_in(dice, world.knobs.rest_in)) {
+        pause(dice_one_in(dice, 2));
+    }
     if (dice_one_in(dice, 30)) {
         stop_some();
     }
@@ -194,11 +277,16 @@ static void calm_down(void)
     int64_t tick = ph_memory_log_tick(world.log);
     sim_trace("from now on nothing goes wrong; tick %lld", (long long)tick);
     ph_memory_log_manual_ticks(world.log, false);
+    pause(false);
     int64_t until_us = tasks_now_us() + CALM_US_MAX;
     while (!check_quiet()) {
         if (tasks_now_us() > until_us) {
+            check_say_rows();
             sim_broken("not quiet in time: %zu of %zu events are settled", world.covered,
                        world.fact_count);
+        }
+        if (world.knobs.tidy) {
+            see_to_dead();
         }
         tasks_sleep(LOOK_US);
     }
@@ -220,6 +308,25 @@ static void *play(void *arg)
 
 /* --- one seed --------------------------------------------------------------------------------- */
 
+/* What the sink says of an event at one attempt. */
+static enum ph_verdict judge(void *arg, const struct ph_event *event, const char **cause)
+{
+    (void)arg;
+    const struct fact *fact = check_fact(&event->id);
+    bool reject = !world.calm && dice_one_in(&world.verdict, world.knobs.reject_in);
+    bool retry = !world.calm && dice_one_in(&world.verdict, world.knobs.retry_in);
+    if (!fact->poison && !reject && !retry) {
+        return PH_SENT;
+    }
+    enum ph_verdict verdict = fact->poison || reject ? PH_REJECT : PH_RETRY;
+    *cause = "refused by a simulation";
+    sim_trace("  %s: event %lld of key %u", verdict == PH_RETRY ? "RETRY" : "REJECT",
+              (long long)fact->position, fact->key);
+    sim_tally->retries += verdict == PH_RETRY;
+    sim_tally->rejects += verdict == PH_REJECT;
+    return verdict;
+}
+
 static void world_begin(uint64_t seed)
 {
     world = (struct world){.plan = {seed * 5}, .fault = {seed * 5 + 1}, .verdict = {seed * 5 + 2}};
@@ -232,6 +339,7 @@ static void world_begin(uint64_t seed)
     assert(world.log && world.store);
     struct dice *dice = &world.plan;
     ph_memory_log_manual_ticks(world.log, world.knobs.own_ticks);
+    ph_memory_store_judge(world.store, judge, NULL);
     ph_memory_store_delay(world.store, (unsigned)dice_below(dice, 4));
     ph_memory_store_pace(world.store, dice_below(dice, 4));
     ph_memory_store_keep_checkpoint(world.store, dice_one_in(dice, 4));
@@ -255,4 +363,5 @@ void world_live(uint64_t seed)
     sim_tally->steps += tasks_steps();
     ph_memory_log_put(world.log);
     ph_memory_store_put(world.store);
+    ph_options_free(ph_pipeline_option_table, &world.knobs.options);
 }

@@ -12,7 +12,7 @@
 #include "source/memory_log.h"
 #include "tasks.h"
 
-#define SIM_EVENTS_MAX  48
+#define SIM_EVENTS_MAX  60
 #define SIM_KEYS_MAX    5
 #define SIM_SLOTS_MAX   2
 #define SIM_FLIGHTS_MAX 16
@@ -25,8 +25,13 @@ struct knobs {
     int64_t active_us; /* events come and things go wrong for so long */
     int64_t lease_ms;
     unsigned crash_in, lose_in, stall_in, slow_in, down_in;
-    unsigned retry_in, reject_in; /* events that are refused at an attempt; for good */
-    bool own_ticks;               /* the world makes ticks, not the reader */
+    unsigned retry_in, reject_in;          /* attempts that the sink refuses */
+    unsigned poison_in, flaw_in, later_in; /* events: never accepted, unreadable, deliver_after */
+    unsigned redrive_in, discard_in, rest_in; /* what people do, and how often they pause it */
+    bool own_ticks;                           /* the world makes ticks, not the reader */
+    bool tidy;                                /* in the end a person sees to every dead event */
+    struct ph_pipeline_options options;
+    struct ph_retry_options retry;
 };
 
 /* One event as the world knows it. */
@@ -37,6 +42,9 @@ struct fact {
     unsigned delivered; /* how often */
     bool told_sent;     /* the sink has said SENT to an instance */
     bool may_repeat;    /* it was delivered, but that was not stored when a session began */
+    bool poison, flawed, later;
+    bool discarded;    /* a person gave it up */
+    unsigned redriven; /* in the end, by a person */
 };
 
 struct flight {
@@ -52,8 +60,9 @@ struct life {
     struct ph_stop stop;
     struct ph_pipeline_config config;
     struct ph_route_config route;
-    int64_t epoch;  /* of its last load */
-    bool knew_late; /* since then it was fenced, and has been through a wait */
+    int64_t epoch;            /* of its last load */
+    bool knew_late;           /* since then it was fenced, and has been through a wait */
+    bool paused, knew_paused; /* its keeper was told so; likewise */
     struct flight flights[SIM_FLIGHTS_MAX];
     size_t flight_count;
 };
@@ -68,6 +77,7 @@ struct slot {
 struct tally {
     uint64_t seeds, steps, events, delivered, repeated, calls;
     uint64_t crashes, losses, stalls, slow, downs, fenced, late, retries, rejects, stops;
+    uint64_t parked, dead, scheduled, redriven, discarded, pauses, gaps;
 };
 
 extern struct world {
@@ -107,8 +117,14 @@ void check_waited(struct life *life);
 void check_delivered(struct life *life);
 void check_abandon(struct life *life);
 void check_session(struct life *life, int64_t epoch);
-void check_stored(struct life *life);
+void check_stored(struct life *life, uint64_t rows_before);
+uint64_t check_rows(void);
+struct fact *check_fact(const struct ph_uuid *id);
+/* The row of an event, or NULL; of the stored rows, one by one. */
+const struct ph_memory_parked *row_of(const struct fact *fact);
+const struct ph_memory_parked *row_at(size_t index);
 void check_end(void);
+void check_say_rows(void);
 /* Whether all has been done that can be done without a person. */
 bool check_quiet(void);
 
