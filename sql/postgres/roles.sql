@@ -71,5 +71,19 @@ GRANT EXECUTE ON FUNCTION posthorn.make_tick(bigint), posthorn.maintain(interval
                           posthorn.renew_lease(text, int, int, text, text, bigint, bigint, text)
    TO posthorn_relay;
 
--- forget() and erase() stay with posthorn_owner; grant them to whoever answers for the log's content:
+-- What people ask is counted and dated, and shows no payload.
+GRANT SELECT ON posthorn.parked_counts, posthorn.failure_reasons, posthorn.publish_latency,
+                posthorn.oldest_unsettled, posthorn.stuck TO posthorn_relay;
+GRANT EXECUTE ON FUNCTION posthorn.parked_matching(text, text, text, timestamptz, text, uuid)
+   TO posthorn_relay; -- dead list and dead show
+
+-- What people do stays with posthorn_owner; grant it to whoever answers for it, function by function:
+--   GRANT posthorn_relay TO my_operator_login; -- status, dead list, dead show, the views
+--   GRANT EXECUTE ON FUNCTION
+--       posthorn.redrive(text, text, text, text, text, timestamptz, text, uuid, numeric, boolean),
+--       posthorn.discard(text, text, text, text, text, timestamptz, text, uuid, boolean),
+--       posthorn.pause(text, text, text), posthorn.resume(text, text, text),
+--       posthorn.reshard(text, int, text, text), posthorn.history(text, text),
+--       posthorn.correlation(text, text) TO my_operator_login;
+-- forget() and erase() likewise, for the log's content:
 --   GRANT EXECUTE ON FUNCTION posthorn.erase(text, text, text, text) TO my_privacy_login;

@@ -101,4 +101,9 @@ const struct ph_outbox_driver ph_outbox_postgres = {
     .cleanup = ph__pg_outbox_cleanup,
     .forget = ph__pg_outbox_forget,
     .erase = ph__pg_outbox_erase,
+    .parked_list = ph__pg_outbox_parked_list,
+    .redrive = ph__pg_outbox_redrive,
+    .discard = ph__pg_outbox_discard,
+    .pause = ph__pg_outbox_pause,
+    .reshard = ph__pg_outbox_reshard,
 };

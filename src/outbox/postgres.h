@@ -17,6 +17,11 @@ struct ph_pg_outbox {
 int ph__pg_outbox_read(struct ph_pg *pg, const char *sql, int count, const char *const *params,
                        PGresult **ret, struct ph_error *err) PH_MUST_CHECK;
 
+/* One query in a transaction of its own that may write. As ph_pg_query; what a function of the
+ * schema refuses for a person's sake is PH_E_CONFIG. */
+int ph__pg_outbox_write(struct ph_pg *pg, const char *sql, int count, const char *const *params,
+                        PGresult **ret, struct ph_error *err) PH_MUST_CHECK;
+
 /* The calls of the driver, see outbox.h. */
 int ph__pg_outbox_init(const char *uri, const struct ph_outbox_init *how, struct ph_buf *said,
                        struct ph_error *err) PH_MUST_CHECK;
@@ -43,5 +48,19 @@ int ph__pg_outbox_forget(void *ctx, const char *pipeline, bool discard_parked,
 int ph__pg_outbox_erase(void *ctx, const char *aggregate_type, const char *aggregate_id,
                         const struct ph_outbox_act *act, int64_t *ret,
                         struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_parked_list(void *ctx, const struct ph_outbox_filter *filter,
+                              int (*each)(void *arg, const struct ph_outbox_parked *row), void *arg,
+                              struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_redrive(void *ctx, const struct ph_outbox_filter *filter, double rate,
+                          bool dry_run, const struct ph_outbox_act *act, int64_t *ret,
+                          struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_discard(void *ctx, const struct ph_outbox_filter *filter, bool dry_run,
+                          const struct ph_outbox_act *act, int64_t *ret,
+                          struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_pause(void *ctx, const char *pipeline, bool paused,
+                        const struct ph_outbox_act *act, struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_reshard(void *ctx, const char *pipeline, int shards,
+                          const struct ph_outbox_act *act, struct ph_outbox_resharded *ret,
+                          struct ph_error *err) PH_MUST_CHECK;
 
 #endif

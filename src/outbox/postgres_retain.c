@@ -11,9 +11,8 @@
 #define WRITE_BEGIN      "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 #define ERASE_TIMEOUT_MS (4 * 60 * 60 * 1000) /* it reads the whole log */
 
-/* One query in a transaction of its own that may write. As ph_pg_query. */
-static int write_query(struct ph_pg *pg, const char *sql, int count, const char *const *params,
-                       PGresult **ret, struct ph_error *err)
+int ph__pg_outbox_write(struct ph_pg *pg, const char *sql, int count, const char *const *params,
+                        PGresult **ret, struct ph_error *err)
 {
     int rc = ph_pg_script(pg, WRITE_BEGIN, NULL, err);
     if (rc == 0) {
@@ -21,6 +20,11 @@ static int write_query(struct ph_pg *pg, const char *sql, int count, const char 
     }
     if (rc == 0) {
         rc = ph_pg_script(pg, "COMMIT", NULL, err);
+    }
+    /* object_in_use, object_not_in_prerequisite_state: our functions' own refusals, for a person */
+    if (rc < 0 && (strstr(err->text, "SQLSTATE 55006") || strstr(err->text, "SQLSTATE 55000"))) {
+        err->code = PH_E_CONFIG;
+        rc = PH_E_CONFIG;
     }
     return rc;
 }
@@ -84,7 +88,7 @@ int ph__pg_outbox_cleanup(void *ctx, int64_t retention_ms, bool dry_run,
     const char *params[] = {retention_ms < 0 ? NULL : ms};
     int rc = ph__pg_outbox_read(&o->pg, ph_sql_postgres_q_cleanup_plan, 1, params, &plan, err);
     if (rc == 0 && !dry_run) {
-        rc = write_query(&o->pg, ph_sql_postgres_q_cleanup, 1, params, &done, err);
+        rc = ph__pg_outbox_write(&o->pg, ph_sql_postgres_q_cleanup, 1, params, &done, err);
     }
     return rc < 0 ? rc : give_parts(&giving, plan, done, err);
 }
@@ -98,12 +102,7 @@ int ph__pg_outbox_forget(void *ctx, const char *pipeline, bool discard_parked,
     struct ph_pg_outbox *o = ctx;
     const char *params[] = {pipeline, act->who, act->reason, discard_parked ? "true" : "false"};
     PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    int rc = write_query(&o->pg, ph_sql_postgres_q_forget, 4, params, &res, err);
-    /* object_in_use, object_not_in_prerequisite_state: forget()'s own refusals, for a person */
-    if (rc < 0 && (strstr(err->text, "SQLSTATE 55006") || strstr(err->text, "SQLSTATE 55000"))) {
-        err->code = PH_E_CONFIG;
-        return PH_E_CONFIG;
-    }
+    int rc = ph__pg_outbox_write(&o->pg, ph_sql_postgres_q_forget, 4, params, &res, err);
     return rc < 0 ? rc : *PQgetvalue(res, 0, 0) == 't';
 }
 
@@ -114,7 +113,7 @@ int ph__pg_outbox_erase(void *ctx, const char *aggregate_type, const char *aggre
     const char *params[] = {aggregate_type, aggregate_id, act->who, act->reason};
     PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
     o->pg.timeout_ms = ERASE_TIMEOUT_MS;
-    int rc = write_query(&o->pg, ph_sql_postgres_q_erase, 4, params, &res, err);
+    int rc = ph__pg_outbox_write(&o->pg, ph_sql_postgres_q_erase, 4, params, &res, err);
     o->pg.timeout_ms = PH_PG_TIMEOUT_MS;
     if (rc == 0) {
         *ret = ph_pg_i64(res, 0, 0);

@@ -23,6 +23,12 @@ enum {
     LAST_ERROR_AT,
     UPDATED_AT,
     STILL_SECONDS,
+    PARKED,
+    DEAD,
+    SCHEDULED,
+    PAUSED_AT,
+    PAUSED_BY,
+    PAUSED_REASON,
 };
 
 static bool is_true(const PGresult *res, int row, int column)
@@ -50,6 +56,12 @@ static struct ph_outbox_status status_of(const PGresult *res, int row)
         .last_error_at = ph_pg_value(res, row, LAST_ERROR_AT),
         .updated_at = ph_pg_value(res, row, UPDATED_AT),
         .still_seconds = ph_pg_value(res, row, STILL_SECONDS),
+        .parked = ph_pg_value(res, row, PARKED),
+        .dead = ph_pg_value(res, row, DEAD),
+        .scheduled = ph_pg_value(res, row, SCHEDULED),
+        .paused_at = ph_pg_value(res, row, PAUSED_AT),
+        .paused_by = ph_pg_value(res, row, PAUSED_BY),
+        .paused_reason = ph_pg_value(res, row, PAUSED_REASON),
     };
 }
 
