@@ -8,60 +8,46 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/database.h"
+#include "cli/people.h"
 
 #define STALLED_AFTER_MS ((int64_t)60 * 60 * 1000)
 
 /* --- JSON --------------------------------------------------------------------------------------
  */
 
-static void put_raw(struct ph_buf *out, const char *name, const char *value)
-{
-    ph_json_put_name(out, name);
-    ph_buf_puts(out, value ? value : "null");
-}
-
-static void put_text(struct ph_buf *out, const char *name, const char *value)
-{
-    ph_json_put_name(out, name);
-    if (value) {
-        ph_json_put_string(out, ph_str_from(value));
-    } else {
-        ph_buf_puts(out, "null");
-    }
-}
-
 static void put_json_row(struct ph_buf *out, const struct ph_outbox_status *row, bool first,
                          bool stalled)
 {
     ph_buf_puts(out, first ? "{" : ",{");
-    put_text(out, "name", row->pipeline);
-    put_raw(out, "shard", row->shard);
+    ph_cli_json_text(out, "name", row->pipeline);
+    ph_cli_json_raw(out, "shard", row->shard);
     ph_json_put_name(out, "position");
     if (row->tick) {
         ph_buf_printf(out, "\"%s-%s\"", row->tick, row->position);
     } else {
         ph_buf_puts(out, "null");
     }
-    put_raw(out, "lagEvents", row->lag_events);
-    put_raw(out, "lagEstimated", row->lag_estimated ? "true" : "false");
-    put_raw(out, "lagSeconds", row->lag_seconds);
-    put_text(out, "owner", row->owned ? row->owner : NULL);
-    put_raw(out, "epoch", row->epoch);
-    put_text(out, "expiresAt", row->expires_at);
-    put_text(out, "lastError", row->last_error);
-    put_text(out, "lastErrorAt", row->last_error_at);
-    put_text(out, "updatedAt", row->updated_at);
-    put_raw(out, "stalledSeconds", stalled ? row->still_seconds : NULL);
+    ph_cli_json_raw(out, "lagEvents", row->lag_events);
+    ph_cli_json_raw(out, "lagEstimated", row->lag_estimated ? "true" : "false");
+    ph_cli_json_raw(out, "lagSeconds", row->lag_seconds);
+    ph_cli_json_text(out, "owner", row->owned ? row->owner : NULL);
+    ph_cli_json_raw(out, "epoch", row->epoch);
+    ph_cli_json_text(out, "expiresAt", row->expires_at);
+    ph_cli_json_text(out, "lastError", row->last_error);
+    ph_cli_json_text(out, "lastErrorAt", row->last_error_at);
+    ph_cli_json_text(out, "updatedAt", row->updated_at);
+    ph_cli_json_raw(out, "stalledSeconds", stalled ? row->still_seconds : NULL);
+    ph_cli_json_raw(out, "parked", row->parked);
+    ph_cli_json_raw(out, "dead", row->dead);
+    ph_cli_json_raw(out, "scheduled", row->scheduled);
+    ph_cli_json_text(out, "pausedAt", row->paused_at);
+    ph_cli_json_text(out, "pausedBy", row->paused_by);
+    ph_cli_json_text(out, "pausedReason", row->paused_reason);
     ph_buf_putc(out, '}');
 }
 
 /* --- for people --------------------------------------------------------------------------------
  */
-
-static void put_line(struct ph_buf *out, const char *label, const char *value)
-{
-    ph_buf_printf(out, "  %-12s%s\n", label, value);
-}
 
 static const char *known(const char *value)
 {
@@ -70,18 +56,43 @@ static const char *known(const char *value)
 
 static void put_owner(struct ph_buf *out, const struct ph_outbox_status *row)
 {
+    ph_buf_printf(out, "  %-12s", "owner");
     if (row->owned) {
-        ph_buf_printf(out, "  %-12s%s, epoch %s, lease until %s\n", "owner", known(row->owner),
-                      known(row->epoch), known(row->expires_at));
+        ph_cli_put_plain(out, ph_str_from(known(row->owner)));
+        ph_buf_printf(out, ", epoch %s, lease until %s\n", known(row->epoch),
+                      known(row->expires_at));
     } else {
-        ph_buf_printf(out, "  %-12snone, epoch %s\n", "owner", known(row->epoch));
+        ph_buf_printf(out, "none, epoch %s\n", known(row->epoch));
+    }
+}
+
+static bool any_beside(const struct ph_outbox_status *row)
+{
+    return row->parked && (strcmp(row->parked, "0") != 0 || strcmp(row->dead, "0") != 0 ||
+                           strcmp(row->scheduled, "0") != 0);
+}
+
+static void put_beside(struct ph_buf *out, const struct ph_outbox_status *row)
+{
+    if (any_beside(row)) {
+        ph_buf_printf(out, "  %-12s%s parked, %s dead, %s scheduled\n", "held back", row->parked,
+                      row->dead, row->scheduled);
+    }
+    if (row->paused_at) {
+        ph_buf_printf(out, "  %-12sat %s by ", "PAUSED", row->paused_at);
+        ph_cli_put_plain(out, ph_str_from(known(row->paused_by)));
+        if (row->paused_reason) {
+            ph_buf_puts(out, ": ");
+            ph_cli_put_plain(out, ph_str_from(row->paused_reason));
+        }
+        ph_buf_putc(out, '\n');
     }
 }
 
 static void put_position(struct ph_buf *out, const struct ph_outbox_status *row)
 {
     if (!row->tick) {
-        put_line(out, "position", "not begun");
+        ph_cli_put_line(out, "position", "not begun");
         return;
     }
     ph_buf_printf(out, "  %-12s%s-%s\n", "position", row->tick, row->position);
@@ -91,7 +102,7 @@ static void put_position(struct ph_buf *out, const struct ph_outbox_status *row)
 
 static void put_person_row(struct ph_buf *out, const struct ph_outbox_status *row, bool stalled)
 {
-    ph_buf_puts(out, row->pipeline);
+    ph_cli_put_plain(out, ph_str_from(row->pipeline));
     if (strcmp(row->shard, "0") != 0) {
         ph_buf_printf(out, " shard %s", row->shard);
     }
@@ -101,14 +112,16 @@ static void put_person_row(struct ph_buf *out, const struct ph_outbox_status *ro
         ph_buf_printf(out, "  %-12sfor %s s: it has events to deliver and does not move\n",
                       "STALLED", row->still_seconds);
     }
+    put_beside(out, row);
     put_owner(out, row);
     if (row->last_error) {
-        ph_buf_printf(out, "  %-12s%s (%s)\n", "last error", row->last_error,
-                      known(row->last_error_at));
+        ph_buf_printf(out, "  %-12s", "last error");
+        ph_cli_put_plain(out, ph_str_from(row->last_error));
+        ph_buf_printf(out, " (%s)\n", known(row->last_error_at));
     } else {
-        put_line(out, "last error", "none");
+        ph_cli_put_line(out, "last error", "none");
     }
-    put_line(out, "updated", known(row->updated_at));
+    ph_cli_put_line(out, "updated", known(row->updated_at));
 }
 
 /* --- the command -------------------------------------------------------------------------------
@@ -195,9 +208,11 @@ const struct ph_command ph_cmd_status = {
         "--json gives "
         "{\"pipelines\":[{\"name\",\"shard\",\"position\",\"lagEvents\",\"lagEstimated\",\n"
         "\"lagSeconds\",\"owner\",\"epoch\",\"expiresAt\",\"lastError\",\"lastErrorAt\","
-        "\"updatedAt\",\"stalledSeconds\"}]};\n"
+        "\"updatedAt\",\"stalledSeconds\",\"parked\",\"dead\",\"scheduled\",\"pausedAt\",\n"
+        "\"pausedBy\",\"pausedReason\"}]};\n"
         "null is what is not known, and the owner once its lease has run out. A pipeline that has\n"
         "events to deliver and has not settled one for longer than --stalled-after is named\n"
-        "STALLED; else stalledSeconds is null.",
+        "STALLED; else stalledSeconds is null. Held back are events that failed, wait behind such\n"
+        "ones or for their time (posthorn dead list); PAUSED, that a person paused it.",
     .run = status_run,
 };

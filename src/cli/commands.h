@@ -14,6 +14,11 @@ extern const struct ph_command ph_cmd_verify;
 extern const struct ph_command ph_cmd_cleanup;
 extern const struct ph_command ph_cmd_forget;
 extern const struct ph_command ph_cmd_erase;
+extern const struct ph_command ph_cmd_dead;
+extern const struct ph_command ph_cmd_pause;
+extern const struct ph_command ph_cmd_resume;
+extern const struct ph_command ph_cmd_reshard;
+extern const struct ph_command ph_cmd_replay;
 extern const struct ph_command ph_cmd_completion;
 extern const struct ph_command ph_cmd_help;
 

@@ -1,7 +1,7 @@
 /*
  * Who acts on the log: the user that the system knows, and the machine.
- * Place: used by forget and erase. Promise: always an answer; it is what the system says, not what
- * the environment does.
+ * Place: used by the commands that are audited. Promise: always an answer; it is what the system
+ * says, not what the environment does.
  */
 #include "cli/who.h"
 
