@@ -230,7 +230,8 @@ def test_status_shows_lag_owner_and_error(db):
     assert list(pipelines) == ["all", "new", "part"]
     every = pipelines["all"]
     assert set(every) == {"name", "shard", "position", "lagEvents", "lagEstimated", "lagSeconds", "owner", "epoch",
-                          "expiresAt", "lastError", "lastErrorAt", "updatedAt", "stalledSeconds"}
+                          "expiresAt", "lastError", "lastErrorAt", "updatedAt", "stalledSeconds",
+                          "parked", "dead", "scheduled", "pausedAt", "pausedBy", "pausedReason"}
     assert (every["shard"], every["position"], every["lagEvents"], every["lagEstimated"]) == (0, "1-0", 3, False)
     assert 100 <= every["lagSeconds"] < 200
     assert (every["owner"], every["epoch"], every["lastError"]) == ("host-1", 7, 'broker "x" is away')
