@@ -282,9 +282,9 @@ BEGIN
     IF (pipeline <> '' AND who <> '') IS NOT TRUE THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'posthorn.reshard: pipeline and who must not be empty';
-    ELSIF (shards BETWEEN 1 AND 4096) IS NOT TRUE THEN
+    ELSIF (shards BETWEEN 1 AND 64) IS NOT TRUE THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = 'posthorn.reshard: shards must be from 1 to 4096';
+            MESSAGE = 'posthorn.reshard: shards must be from 1 to 64';
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE invalid_transaction_state USING
             MESSAGE = 'posthorn.reshard: the transaction must be READ COMMITTED';

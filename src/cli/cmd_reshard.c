@@ -8,7 +8,7 @@
 #include "cli/people.h"
 #include "cli/who.h"
 
-#define SHARDS_MAX 4096
+#define SHARDS_MAX 64
 
 static int reshard(const struct ph_cli *cli, int shards, struct ph_outbox_resharded *ret,
                    struct ph_error *err)
@@ -71,7 +71,7 @@ static int reshard_run(const struct ph_cli *cli)
 }
 
 static const struct ph_cli_option reshard_options[] = {
-    {"shards", "N", "How many it is to have, from 1 to 4096.", false},
+    {"shards", "N", "How many it is to have, from 1 to 64.", false},
     {"reason", "TEXT", "Why, for the log's audit.", false},
     PH_CLI_OPTION_END,
 };

@@ -176,7 +176,7 @@ def test_nothing_to_do_leaves_nothing_behind(c):
 
 
 @pytest.mark.parametrize("call", ["redrive('p', '')", "discard('p', NULL)", "redrive('p', 'a', rate => 0)", "pause('p', '')",
-                                  "resume('', 'a')", "reshard('p', 0, 'a')", "reshard('p', 5000, 'a')"])
+                                  "resume('', 'a')", "reshard('p', 0, 'a')", "reshard('p', 65, 'a')"])
 def test_refuses_wrong_parameters(c, call):
     with pytest.raises(errors.InvalidParameterValue):
         c.execute(f"SELECT posthorn.{call}")
