@@ -10,7 +10,7 @@ COPY (SELECT xid, position, created_at, event_id, aggregate_type, aggregate_id, 
         FROM (SELECT * FROM posthorn.outbox WHERE xid >= :'prev_xmax'::xid8 AND xid < :'cur_xmax'::xid8
               UNION ALL
               SELECT * FROM posthorn.outbox WHERE xid = ANY (:'prev_xip'::xid8[])) event
-       WHERE xid < :'cur_xmin'::xid8 OR pg_catalog.pg_visible_in_snapshot(xid, :'cur'::pg_snapshot)
+       WHERE (xid < :'cur_xmin'::xid8 OR pg_catalog.pg_visible_in_snapshot(xid, :'cur'::pg_snapshot))
          AND (:shards = 1 OR (pg_catalog.hashtext(aggregate_id) & 4095) % :shards = :shard)
        LIMIT :limit) TO STDOUT (FORMAT binary);
 COMMIT
