@@ -306,6 +306,19 @@ static int tell_gap(struct ph_pipeline *p, struct ph_batch *batch, struct ph_eve
                       (struct ph_str){id, PH_UUID_TEXT_LEN}, err);
 }
 
+static int screen_refused(struct ph_pipeline *p, struct ph_batch *batch, struct ph_event *event,
+                          struct ph_error *err)
+{
+    if (must_wait(p, event)) { /* it is judged when its turn comes */
+        return leave(p, batch, event, PH_LEAVES_BEHIND, err);
+    }
+    int rc = fail(p, batch, event, err);
+    if (rc == 0 && batch->due && event->leaves != PH_LEAVES_PASSED) {
+        return_behind(batch, event);
+    }
+    return rc;
+}
+
 static int screen_event(struct ph_pipeline *p, struct ph_batch *batch, struct ph_event *event,
                         struct ph_error *err)
 {
@@ -317,11 +330,7 @@ static int screen_event(struct ph_pipeline *p, struct ph_batch *batch, struct ph
         return 0;
     }
     if (is_refused(event)) {
-        int rc = fail(p, batch, event, err);
-        if (rc == 0 && batch->due && event->leaves != PH_LEAVES_PASSED) {
-            return_behind(batch, event);
-        }
-        return rc;
+        return screen_refused(p, batch, event, err);
     }
     if (event->verdict != PH_PENDING) {
         return 0;

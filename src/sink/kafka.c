@@ -218,16 +218,18 @@ static int after_produce(struct ph_kafka *k, struct ph_batch *batch, struct ph_e
     case RD_KAFKA_RESP_ERR__FATAL:
         k->broken = true;
         return PUMP_WAIT;
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-        if (k->outstanding == 0) {
-            char cause[512];
-            (void)snprintf(cause, sizeof cause, "topic %s: %s", topic->name, rd_kafka_err2str(rc));
-            refuse(k, batch, event, cause);
-        }
-        return PUMP_WAIT;
     default:
+        break;
+    }
+    if (ph_kafka_classify(rc) != PH_KAFKA_ALONE) {
         return ph_fail(err, PH_E_UNAVAILABLE, "topic %s: %s", topic->name, rd_kafka_err2str(rc));
     }
+    if (k->outstanding == 0) {
+        char cause[512];
+        (void)snprintf(cause, sizeof cause, "topic %s: %s", topic->name, rd_kafka_err2str(rc));
+        refuse(k, batch, event, cause);
+    }
+    return PUMP_WAIT;
 }
 
 /* A topic's state cannot be asked: what librdkafka says of its connections tells why (a certificate
