@@ -42,6 +42,20 @@ static int tell_key(const PGresult *res, int row,
     return each(arg, &held);
 }
 
+static int tell_ahead(struct ph_pg_source *s, const char *const params[2],
+                      int (*each)(void *arg, const struct ph_held *held), void *arg,
+                      struct ph_error *err)
+{
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *rows = NULL;
+    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_held_ahead, 2, params, &rows, err);
+    for (int i = 0; rc == 0 && rows && i < PQntuples(rows); i++) {
+        const struct ph_held held = {.ahead = true,
+                                     .at = {ph_pg_i64(rows, i, 0), ph_pg_i64(rows, i, 1)}};
+        rc = each(arg, &held);
+    }
+    return rc;
+}
+
 int ph_pg_held(void *ctx, int (*each)(void *arg, const struct ph_held *held), void *arg,
                struct ph_park_totals *ret, struct ph_error *err)
 {
@@ -59,8 +73,9 @@ int ph_pg_held(void *ctx, int (*each)(void *arg, const struct ph_held *held), vo
                                    .parked = ph_pg_i64(totals, 0, 1),
                                    .dead = ph_pg_i64(totals, 0, 2),
                                    .scheduled = ph_pg_i64(totals, 0, 3)};
-    if (ret->parked + ret->dead == 0) {
-        return 0;
+    rc = tell_ahead(s, params, each, arg, err);
+    if (rc < 0 || ret->parked + ret->dead == 0) {
+        return rc;
     }
     rc = ph_pg_query(&s->book, ph_sql_postgres_q_held, 2, params, &keys, err);
     for (int i = 0; rc == 0 && keys && i < PQntuples(keys); i++) {
