@@ -17,6 +17,7 @@ struct migration {
 /* One row per file, rising. */
 static const struct migration migrations[] = {
     {1, ph_sql_sqlite_m0001_init},
+    {2, ph_sql_sqlite_m0002_parking},
 };
 
 #define MIGRATION_COUNT (sizeof migrations / sizeof migrations[0])

@@ -160,10 +160,11 @@ static int check_forget(struct ph_sqlite *db, const char *pipeline, bool discard
                        pipeline, owner);
     }
     if (ret->waiting > 0 && !discard_parked) {
-        return ph_fail(err, PH_E_CONFIG,
-                       "pipeline %s has %lld parked or dead events, which forgetting would lose: "
-                       "settle them, or allow it with --discard-parked",
-                       pipeline, (long long)ret->waiting);
+        return ph_fail(
+            err, PH_E_CONFIG,
+            "pipeline %s has %lld parked, dead or scheduled events, which forgetting would lose: "
+            "settle them, or allow it with --discard-parked",
+            pipeline, (long long)ret->waiting);
     }
     return ret->rows > 0 ? 1 : 0;
 }
@@ -171,9 +172,9 @@ static int check_forget(struct ph_sqlite *db, const char *pipeline, bool discard
 static int delete_pipeline(struct ph_sqlite *db, const char *pipeline, int64_t epoch,
                            struct ph_error *err)
 {
-    static const char *const statements[] = {ph_sql_sqlite_q_forget_parked,
-                                             ph_sql_sqlite_q_forget_checkpoint,
-                                             ph_sql_sqlite_q_forget_lease};
+    static const char *const statements[] = {
+        ph_sql_sqlite_q_forget_parked, ph_sql_sqlite_q_forget_checkpoint,
+        ph_sql_sqlite_q_forget_lease, ph_sql_sqlite_q_forget_pipeline};
     const struct ph_sqlite_param floor[] = {ph_sqlite_i64(epoch)};
     const struct ph_sqlite_param params[] = {ph_sqlite_text(pipeline)};
     int rc = ph_sqlite_run(db, ph_sql_sqlite_q_forget_floor, floor, 1, err);

@@ -2,7 +2,8 @@
  * The SQLite source: the table posthorn_outbox as a log, read by position. This file opens it,
  * keeps the pipeline's checkpoint, and ends with the driver.
  * Promise: a checkpoint is written only under the epoch of the lease; the one write lock is taken
- * for a single statement, at most once a settle_interval, and never by reading.
+ * for a single statement, at most once a settle_interval, and for one short transaction when events
+ * leave the flow or come back; never by reading.
  *
  * A position is (1, position): SQLite needs no ticks. The snapshot texts of a checkpoint hold the
  * log's identity; start_snapshot holds the position at which the pipeline began.
@@ -35,6 +36,7 @@ static void source_close(void *ctx)
     if (s) {
         ph_sqlite_close(&s->read);
         ph_sqlite_close(&s->book);
+        ph_buf_free(&s->park.json);
         ph_mem_free(s);
     }
 }
@@ -65,20 +67,34 @@ static int open_book(struct ph_sqlite_source *s, struct ph_error *err)
     if (rc == 0) {
         rc = ph_sqlite_script(&s->book, "PRAGMA wal_autocheckpoint = 0", err);
     }
-    return rc < 0 ? rc
-                  : ph_sqlite_prepare(&s->book, ph_sql_sqlite_q_checkpoint_save, &s->save, err);
+    if (rc == 0) {
+        rc = ph_sqlite_prepare(&s->book, ph_sql_sqlite_q_checkpoint_save, &s->save, err);
+    }
+    return rc < 0 ? rc : ph_sqlite_park_prepare(s, err);
+}
+
+int ph_sqlite_check_shards(const struct ph_source_env *env, struct ph_error *err)
+{
+    return env->shards > 1 ? ph_fail(err, PH_E_CONFIG,
+                                     "shards needs PostgreSQL: one instance at a time reads the "
+                                     "log of an SQLite file; leave shards away")
+                           : 0;
 }
 
 static int source_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
                        struct ph_error *err)
 {
+    int rc = ph_sqlite_check_shards(env, err);
+    if (rc < 0) {
+        return rc;
+    }
     struct ph_sqlite_source *s = ph_mem_zero(1, sizeof *s);
     if (!s) {
         return ph_fail(err, PH_E_NOMEM, "no memory for a source");
     }
     s->env = env;
     s->config = *(const struct ph_sqlite_source_config *)config;
-    int rc = open_read(s, err);
+    rc = open_read(s, err);
     if (rc == 0) {
         rc = open_book(s, err);
     }
@@ -229,8 +245,8 @@ static int64_t source_due_us(void *ctx)
     if (s->cursor < s->durable) {
         return 0;
     }
-    int64_t soon_us = ph_clock_mono_us() + 1000; /* for a checkpoint that waits for the lock */
-    return s->settle_under_way && soon_us < s->due_us ? soon_us : s->due_us;
+    int64_t soon_us = ph_clock_mono_us() + 1000; /* for what waits for the write lock */
+    return s->under_way != PH_SQLITE_NO_WRITE && soon_us < s->due_us ? soon_us : s->due_us;
 }
 
 static bool source_at_end(void *ctx)
@@ -239,11 +255,11 @@ static bool source_at_end(void *ctx)
     return s->end_seen && s->cursor >= s->durable;
 }
 
-/* --- settling ----------------------------------------------------------------------------------
+/* --- settling and parking -----------------------------------------------------------------------
  */
 
-/* Tries to store it, waiting for another's lock at most so long: 1, 0 while it is locked. */
-static int save(struct ph_sqlite_source *s, int64_t wait_ms, struct ph_error *err)
+/* 1, or 0 when a newer epoch refused it. */
+static int save_checkpoint(struct ph_sqlite_source *s, struct ph_error *err)
 {
     const struct ph_sqlite_param params[] = {
         ph_sqlite_text(s->env->pipeline),         ph_sqlite_i64(s->env->shard),
@@ -251,28 +267,42 @@ static int save(struct ph_sqlite_source *s, int64_t wait_ms, struct ph_error *er
         ph_sqlite_i64(s->settle_start),           ph_sqlite_i64(s->settle_epoch),
         ph_sqlite_i64(ph_clock_wall_us() / 1000),
     };
-    s->book.busy_ms = wait_ms;
-    s->book.busy = false;
     int rc = ph_sqlite_bind(&s->book, s->save, params, sizeof params / sizeof params[0], err);
     if (rc == 0) {
         rc = ph_sqlite_step(&s->book, s->save, err);
     }
-    bool late = ph_clock_mono_us() - s->settle_us > SETTLE_MAX_US;
+    return rc < 0 ? rc : sqlite3_changes(s->book.conn) > 0;
+}
+
+/* Tries to store what is under way, waiting for another's lock at most so long: 1, 0 while it is
+ * locked. */
+static int store(struct ph_sqlite_source *s, int64_t wait_ms, struct ph_error *err)
+{
+    s->book.busy_ms = wait_ms;
+    s->book.busy = false;
+    int rc =
+        s->under_way == PH_SQLITE_PARK ? ph_sqlite_park_store(s, err) : save_checkpoint(s, err);
+    bool late = ph_clock_mono_us() - s->write_us > SETTLE_MAX_US;
     if (rc < 0 && s->book.busy && !late) {
         ph_error_clear(err);
         return 0;
     }
-    s->settle_under_way = false;
-    if (rc < 0) {
-        return rc;
-    }
-    return sqlite3_changes(s->book.conn) > 0 ? 1 : refuse_epoch(s, err);
+    s->under_way = PH_SQLITE_NO_WRITE;
+    return rc == 0 ? refuse_epoch(s, err) : rc;
+}
+
+static int begin_write(struct ph_sqlite_source *s, enum ph_sqlite_write which, struct ph_error *err)
+{
+    s->under_way = which;
+    s->write_us = ph_clock_mono_us();
+    int rc = store(s, 0, err);
+    return rc < 0 ? rc : 1;
 }
 
 static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_error *err)
 {
     struct ph_sqlite_source *s = ctx;
-    if (s->settle_under_way) {
+    if (s->under_way != PH_SQLITE_NO_WRITE) {
         return 0;
     }
     if (!ph_str_i64(cp->start_snapshot, &s->settle_start)) {
@@ -280,16 +310,24 @@ static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_er
     }
     s->settle_at = cp->at;
     s->settle_epoch = cp->epoch;
-    s->settle_us = ph_clock_mono_us();
-    s->settle_under_way = true;
-    int rc = save(s, 0, err);
-    return rc < 0 ? rc : 1;
+    return begin_write(s, PH_SQLITE_SETTLE, err);
+}
+
+static int source_park(void *ctx, int64_t epoch, const struct ph_park_change *changes, size_t count,
+                       struct ph_error *err)
+{
+    struct ph_sqlite_source *s = ctx;
+    if (s->under_way != PH_SQLITE_NO_WRITE) {
+        return 0;
+    }
+    int rc = ph_sqlite_park_keep(s, epoch, changes, count, err);
+    return rc < 0 ? rc : begin_write(s, PH_SQLITE_PARK, err);
 }
 
 static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
 {
     struct ph_sqlite_source *s = ctx;
-    return s->settle_under_way ? save(s, timeout_ms, err) : 1;
+    return s->under_way != PH_SQLITE_NO_WRITE ? store(s, timeout_ms, err) : 1;
 }
 
 extern const struct ph_source_driver ph_source_sqlite;
@@ -310,6 +348,9 @@ const struct ph_source_driver ph_source_sqlite = {
     .at_end = source_at_end,
     .settle = source_settle,
     .settled = source_settled,
+    .held = ph_sqlite_held,
+    .park = source_park,
+    .due = ph_sqlite_due,
     .close = source_close,
     .lease_open = ph_sqlite_lease_open,
     .lease_claim = ph_sqlite_lease_claim,

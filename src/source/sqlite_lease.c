@@ -63,9 +63,25 @@ static int ask(struct lease *l, const char *sql, const struct ph_sqlite_param *p
     return rc;
 }
 
+/* What a person said of the pipeline. said may be NULL. */
+static int hear(struct lease *l, struct ph_lease_said *said, struct ph_error *err)
+{
+    const struct ph_sqlite_param params[] = {ph_sqlite_text(l->env->pipeline)};
+    int64_t paused = 0;
+    int rc = ask(l, ph_sql_sqlite_q_pipeline_paused, params, 1, &paused, err);
+    if (rc >= 0 && said) {
+        *said = (struct ph_lease_said){.paused = paused != 0};
+    }
+    return rc < 0 ? rc : 0;
+}
+
 int ph_sqlite_lease_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
                          struct ph_error *err)
 {
+    int rc = ph_sqlite_check_shards(env, err);
+    if (rc < 0) {
+        return rc;
+    }
     const struct ph_sqlite_source_config *c = config;
     struct lease *l = ph_mem_zero(1, sizeof *l);
     if (!l) {
@@ -81,7 +97,6 @@ int ph_sqlite_lease_open(const struct ph_source_env *env, const void *config, vo
 int ph_sqlite_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *ret_epoch,
                           struct ph_lease_said *said, struct ph_error *err)
 {
-    (void)said;
     struct lease *l = ctx;
     const struct ph_sqlite_param params[] = {
         ph_sqlite_text(l->env->pipeline),
@@ -94,14 +109,19 @@ int ph_sqlite_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_
         ph_sqlite_i64(ph_clock_wall_us() / 1000),
         ph_sqlite_i64(l->retention_ms),
     };
-    return ask(l, ph_sql_sqlite_q_lease_claim, params, sizeof params / sizeof params[0], ret_epoch,
-               err);
+    int rc = ask(l, ph_sql_sqlite_q_lease_claim, params, sizeof params / sizeof params[0],
+                 ret_epoch, err);
+    if (rc <= 0) {
+        return rc;
+    }
+    rc = ask(l, ph_sql_sqlite_q_pipeline_new, params, 1, NULL, err);
+    rc = rc < 0 ? rc : hear(l, said, err);
+    return rc < 0 ? rc : 1;
 }
 
 int ph_sqlite_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
                           const char *last_error, struct ph_lease_said *said, struct ph_error *err)
 {
-    (void)said;
     struct lease *l = ctx;
     const struct ph_sqlite_param params[] = {
         ph_sqlite_text(l->env->pipeline),
@@ -120,7 +140,7 @@ int ph_sqlite_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t l
         return ph_fail(err, PH_E_FENCED, "the lease of pipeline %s belongs to another instance now",
                        l->env->pipeline);
     }
-    return rc < 0 ? rc : 0;
+    return rc < 0 ? rc : hear(l, said, err);
 }
 
 int ph_sqlite_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)

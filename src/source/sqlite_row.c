@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "source/sqlite.h"
 
-/* The columns of q_read.sql. */
+/* The columns of q_read.sql, and the first ones of q_due.sql. */
 enum {
     COL_POSITION,
     COL_EVENT_ID,
@@ -20,6 +20,7 @@ enum {
     COL_HEADERS,
     COL_PAYLOAD,
     COL_PAYLOAD_BYTES,
+    COL_DELIVER_AFTER,
 };
 
 int64_t ph_sqlite_row_position(sqlite3_stmt *stmt)
@@ -134,15 +135,25 @@ static const char *take_bytes(sqlite3_stmt *stmt, struct ph_event *event)
     return NULL;
 }
 
+/* Milliseconds as microseconds; false, and 0, for what is no such number. */
+static bool take_time(sqlite3_stmt *stmt, int column, int64_t *ret_us)
+{
+    bool good = sqlite3_column_type(stmt, column) == SQLITE_INTEGER &&
+                !__builtin_mul_overflow(sqlite3_column_int64(stmt, column), 1000, ret_us);
+    *ret_us = good ? *ret_us : 0;
+    return good;
+}
+
 static const char *take_fixed(sqlite3_stmt *stmt, struct ph_event *event)
 {
     event->position = ph_sqlite_row_position(stmt);
     const char *flaw = NULL;
-    if (sqlite3_column_type(stmt, COL_CREATED_AT) != SQLITE_INTEGER ||
-        __builtin_mul_overflow(sqlite3_column_int64(stmt, COL_CREATED_AT), 1000,
-                               &event->created_us)) {
-        event->created_us = 0;
+    if (!take_time(stmt, COL_CREATED_AT, &event->created_us)) {
         flaw = "created_at is no number of milliseconds";
+    }
+    if (!take_time(stmt, COL_DELIVER_AFTER, &event->deliver_after_us) &&
+        sqlite3_column_type(stmt, COL_DELIVER_AFTER) != SQLITE_NULL) {
+        flaw = "deliver_after is no number of milliseconds";
     }
     if (!ph_uuid_parse(ph_sqlite_column(stmt, COL_EVENT_ID), &event->id)) {
         event->id = (struct ph_uuid){{0}};

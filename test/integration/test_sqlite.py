@@ -351,18 +351,17 @@ def test_start_latest_and_start_at_a_time(log, out):
     assert [e["position"] for e in lines(timed)] == ["1-4", "1-5"]
 
 
-def test_a_malformed_row_stops_the_pipeline_and_can_be_skipped(log, out):
+def test_a_malformed_row_is_dead_and_the_others_flow(log, out):
     log.insert(2)
     db = log.connect()
     db.execute("""INSERT INTO posthorn_outbox (aggregate_type, aggregate_id, event_type, payload)
                   VALUES ('a', 'b', 'c', '{not json')""")
     log.insert(2)
     said = deliver(log, out, status=65).stderr
-    assert "payload is no JSON" in said and "start=after:1-3" in said and "not json" not in said
-    assert len(lines(out)) == 2
-    assert "is not the next event" in deliver(log, out, "--set", "start=after:1-4", status=78).stderr
-    deliver(log, out, "--set", "start=after:1-3")
+    assert "1 events are dead" in said and "not json" not in said
     assert [e["position"] for e in lines(out)] == ["1-1", "1-2", "1-4", "1-5"]
+    row = db.execute("SELECT state, position, attempts, last_error, payload FROM posthorn_parked").fetchone()
+    assert row[:3] == ("dead", 3, 1) and "payload is no JSON" in row[3] and row[4] == "{not json"
     got = verify(log, out)
     assert got["ok"] and got["skipped"] == 1
 
@@ -375,21 +374,20 @@ def test_a_malformed_row_stops_the_pipeline_and_can_be_skipped(log, out):
 def test_a_row_that_match_cannot_judge_is_refused_and_not_passed_over(log, out, columns, values, match, flaw):
     log.connect().execute(f"INSERT INTO posthorn_outbox (aggregate_type, aggregate_id, {columns}) VALUES ('a', 'b', {values})")
     deliver(log, out, "--name", "another", "--set", "match.aggregate_type=other")  # which can be judged
-    said = deliver(log, out, "--set", match, status=65).stderr
-    assert flaw in said and "start=after:1-1" in said
-    deliver(log, out, "--set", match, "--set", "start=after:1-1")
+    deliver(log, out, "--set", match, status=65)
+    assert flaw in log.one("SELECT last_error FROM posthorn_parked WHERE state = 'dead'")
     assert not out.exists() or lines(out) == []
 
 
-def test_a_refused_row_behind_one_that_does_not_match_can_be_skipped(log, out):
-    """As the message says: the checkpoint passes what does not match up to the very row."""
-    ours = ["--set", "match.header.priority=high"]
-    for headers in ("{}", "{}", "{bad", '{"priority": "high"}'):
+def test_a_dead_row_behind_one_that_does_not_match(log, out):
+    """The checkpoint passes what does not match, and the dead row; only the rows of its key wait."""
+    for key, headers in (("a", "{}"), ("a", "{}"), ("a", "{bad"), ("b", '{"priority": "high"}'), ("a", '{"priority": "high"}')):
         log.connect().execute("INSERT INTO posthorn_outbox (aggregate_type, aggregate_id, event_type, headers) "
-                              "VALUES ('a', 'b', 'c', ?)", [headers])
-    assert "start=after:1-3" in deliver(log, out, *ours, status=65).stderr
-    deliver(log, out, *ours, "--set", "start=after:1-3")
+                              "VALUES ('a', ?, 'c', ?)", [key, headers])
+    deliver(log, out, "--set", "match.header.priority=high", status=65)
     assert [e["position"] for e in lines(out)] == ["1-4"]
+    assert log.one("SELECT group_concat(position || state) FROM posthorn_parked") == "3dead,5parked"
+    assert log.one("SELECT position FROM posthorn_checkpoint") == 5
 
 
 def test_a_log_that_ends_in_front_of_its_reader_is_refused(log, out):

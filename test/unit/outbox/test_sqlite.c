@@ -224,16 +224,17 @@ static void forgotten_pipelines_hold_nothing_back(void **state)
     assert_non_null(strstr(err.text, "desk:1"));
     rig_exec(f->rig.app, "UPDATE posthorn_lease SET expires_boot_us = 0");
     rig_exec(f->rig.app,
-             "INSERT INTO posthorn_parked (pipeline, position, state, first_failed_at, event_id, "
-             "created_at, aggregate_type, aggregate_id, event_type) VALUES ('old', 2, 'dead', 0, "
-             "'x', 0, 'a', 'b', 'c')");
+             "INSERT INTO posthorn_parked (pipeline, position, queue_tick, queue_position, state, "
+             "first_failed_at, event_id, created_at, aggregate_type, aggregate_id, event_type) "
+             "VALUES ('old', 2, 1, 2, 'dead', 0, 'x', 0, 'a', 'b', 'c');"
+             "INSERT INTO posthorn_pipeline (pipeline) VALUES ('old')");
     assert_int_equal(f->driver->forget(f->ctx, "old", false, &act, &err), PH_E_CONFIG);
-    assert_non_null(strstr(err.text, "1 parked or dead"));
+    assert_non_null(strstr(err.text, "1 parked, dead or scheduled"));
     assert_int_equal(number(f, "SELECT count(*) FROM posthorn_checkpoint"), 1);
     assert_int_equal(f->driver->forget(f->ctx, "old", true, &act, &err), 1);
     assert_int_equal(number(f, "SELECT (SELECT count(*) FROM posthorn_checkpoint) + (SELECT "
                                "count(*) FROM posthorn_lease) + (SELECT count(*) FROM "
-                               "posthorn_parked)"),
+                               "posthorn_parked) + (SELECT count(*) FROM posthorn_pipeline)"),
                      0);
     assert_int_equal(number(f, "SELECT count(*) FROM posthorn_audit WHERE act = 'forget' AND who = "
                                "'ann@desk' AND reason = 'moved' AND detail LIKE '%\"old\"%'"),
@@ -254,9 +255,10 @@ static void erasing_leaves_the_row(void **state)
              "VALUES ('order', 'o-2', 'c', '7');"
              "INSERT INTO posthorn_outbox (aggregate_type, aggregate_id, event_type) "
              "VALUES ('order', 'o-1', 'tombstone');"
-             "INSERT INTO posthorn_parked (pipeline, position, state, first_failed_at, event_id, "
-             "created_at, aggregate_type, aggregate_id, event_type, payload) VALUES ('p', 1, "
-             "'dead', 0, 'x', 0, 'order', 'o-1', 'c', '\"Ann Onymous\"')");
+             "INSERT INTO posthorn_parked (pipeline, position, queue_tick, queue_position, state, "
+             "first_failed_at, event_id, created_at, aggregate_type, aggregate_id, event_type, "
+             "payload) VALUES ('p', 1, 1, 1, 'dead', 0, 'x', 0, 'order', 'o-1', 'c', "
+             "'\"Ann Onymous\"')");
     assert_int_equal(f->driver->erase(f->ctx, "order", "o-1", &act, &erased, &err), 0);
     assert_int_equal(erased, 3);
     assert_int_equal(number(f, "SELECT count(*) FROM posthorn_outbox WHERE payload = "

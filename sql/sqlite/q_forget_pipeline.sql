@@ -1,0 +1,1 @@
+DELETE FROM posthorn_pipeline WHERE pipeline = ?1

@@ -1,0 +1,1 @@
+SELECT 1 FROM posthorn_parked WHERE pipeline = ?1 AND shard = ?2 AND position = ?4
