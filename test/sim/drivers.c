@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/sys.h"
 #include "world.h"
 
 #define REAL_SOURCE (&ph_source_memory)
@@ -20,8 +21,8 @@ struct guard {
     bool lost; /* the connection; never comes back */
 };
 
-const char *const sim_plants[] = {"settle-ahead", "no-fence", "forget-held",
-                                  "lose-row",     "blind",    NULL};
+const char *const sim_plants[] = {"settle-ahead", "no-fence", "forget-held", "lose-row",
+                                  "blind",        "leak",     NULL};
 
 bool sim_planted(const char *plant)
 {
@@ -33,6 +34,9 @@ bool sim_planted(const char *plant)
 static void crash(struct life *life, const char *call)
 {
     sim_trace("CRASH at %s", call);
+    if (sim_planted("leak")) {
+        (void)!ph_mem_strdup(call);
+    }
     sim_tally->crashes++;
     life->crashed = true;
     ph_stop_request(&life->stop);

@@ -5,6 +5,9 @@
  *   posthorn_sim --seed N [--trace]                    one seed again, saying all that happens
  *   posthorn_sim ... --plant BUG                       with a bug in it: fails unless it is found
  *   posthorn_sim ... --same                            each seed twice: both must go the same way
+ *   posthorn_sim ... --oom[=FIRST+COUNT]               small worlds, in which that request of an
+ *                                                      instance for memory fails; without a number
+ *                                                      each in turn, until a run needs fewer
  *
  * Each process lives its seeds one after the other; when one ends the process (a broken promise, a
  * failed assertion, a hang), the seed is named and a new process goes on behind it.
@@ -31,6 +34,7 @@
 struct job {
     pid_t pid;
     uint64_t next, last; /* seeds; next is the one that runs */
+    uint64_t oom_from, oom_count;
     struct tally tally;
 };
 
@@ -61,11 +65,26 @@ static void live_once(uint64_t seed)
     (void)alarm(0);
 }
 
+/* Lets each request for memory fail, alone or with some behind it. */
+static void live_without_memory(struct job *job, uint64_t count)
+{
+    sim_settings.oom_count = job->oom_count = count;
+    for (uint64_t from = 0; from == 0 || oom_hits() > 0; from++) {
+        sim_settings.oom_from = job->oom_from = from;
+        live_once(job->next);
+    }
+}
+
 static int run_job(struct job *job)
 {
     sim_tally = &job->tally;
     for (; job->next <= job->last; job->next++) {
-        live_once(job->next);
+        if (sim_settings.oom) {
+            live_without_memory(job, 1);
+            live_without_memory(job, 12);
+        } else {
+            live_once(job->next);
+        }
     }
     return 0;
 }
@@ -88,10 +107,11 @@ static bool failed(const struct job *job, int status)
         return false;
     }
     if (WIFSIGNALED(status)) {
-        (void)fprintf(
-            stderr, "seed %" PRIu64 ": ended by signal %d (%s)\n  %s --seed %" PRIu64 " --trace\n",
-            job->next, WTERMSIG(status), strsignal(WTERMSIG(status)), sim_settings.program,
-            job->next);
+        (void)fprintf(stderr, "seed %" PRIu64 ": ended by signal %d (%s)\n", job->next,
+                      WTERMSIG(status), strsignal(WTERMSIG(status)));
+        sim_settings.oom_from = job->oom_from;
+        sim_settings.oom_count = job->oom_count;
+        sim_say_replay(job->next);
     }
     return true;
 }
@@ -147,10 +167,12 @@ static struct tally sum(void)
 static void print_tally(const struct tally *t)
 {
     static const char *const words[] = {
-        "seeds",        "steps",        "events",    "delivered", "repeated",  "calls",
-        "crashes",      "lost answers", "asleep",    "slow",      "sink down", "fenced",
-        "late submits", "retries",      "rejects",   "stops",     "rows",      "dead",
-        "scheduled",    "redriven",     "discarded", "pauses",    "gaps told"};
+        "seeds",        "steps",   "events",    "delivered",
+        "repeated",     "calls",   "crashes",   "lost answers",
+        "asleep",       "slow",    "sink down", "fenced",
+        "late submits", "retries", "rejects",   "stops",
+        "rows",         "dead",    "scheduled", "redriven",
+        "discarded",    "pauses",  "gaps told", "requests for memory refused"};
     const uint64_t *counts = (const uint64_t *)t;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         (void)printf("%s%" PRIu64 " %s", i ? ", " : "", counts[i], words[i]);
@@ -174,16 +196,28 @@ static int run_many(void)
         (void)printf("planted %s: %s\n", sim_settings.plant, failures ? "found" : "not found");
         return failures == 0;
     }
-    return failures > 0;
+    return failures > 0 || (sim_settings.oom && tally.refused == 0);
+}
+
+/* FIRST+COUNT */
+static void parse_oom(const char *text)
+{
+    char *plus = NULL;
+    sim_settings.oom_from = text ? strtoull(text, &plus, 10) : 0;
+    sim_settings.oom_count = plus && *plus == '+' ? strtoull(plus + 1, NULL, 10) : 1;
 }
 
 static bool parse(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'},  {"first", required_argument, NULL, 'f'},
-        {"count", required_argument, NULL, 'c'}, {"jobs", required_argument, NULL, 'j'},
-        {"plant", required_argument, NULL, 'p'}, {"trace", no_argument, NULL, 't'},
-        {"same", no_argument, NULL, 'm'},        {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+                                            {"first", required_argument, NULL, 'f'},
+                                            {"count", required_argument, NULL, 'c'},
+                                            {"jobs", required_argument, NULL, 'j'},
+                                            {"plant", required_argument, NULL, 'p'},
+                                            {"trace", no_argument, NULL, 't'},
+                                            {"same", no_argument, NULL, 'm'},
+                                            {"oom", optional_argument, NULL, 'o'},
+                                            {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         uint64_t number = optarg ? strtoull(optarg, NULL, 10) : 0;
@@ -206,6 +240,10 @@ static bool parse(int argc, char **argv)
             break;
         case 't':
             sim_settings.trace = true;
+            break;
+        case 'o':
+            sim_settings.oom = true;
+            parse_oom(optarg);
             break;
         case 'm':
             asked.same = true;
@@ -233,7 +271,7 @@ int main(int argc, char **argv)
     if (!parse(argc, argv) || (sim_settings.plant && !known_plant(sim_settings.plant))) {
         (void)fprintf(stderr,
                       "usage: %s [--seed N] [--trace] [--first N] [--count N] [--jobs N] "
-                      "[--same] [--plant BUG]\n",
+                      "[--same] [--plant BUG] [--oom[=FIRST+COUNT]]\n",
                       argv[0]);
         return 64;
     }

@@ -243,6 +243,11 @@ const char *tasks_actor(void)
     return tasks.running ? tasks.running->actor->name : "";
 }
 
+const struct actor *tasks_running(void)
+{
+    return tasks.running ? tasks.running->actor : NULL;
+}
+
 uint64_t tasks_hash(void)
 {
     return tasks.hash;
@@ -363,20 +368,31 @@ void tasks_begin(uint64_t seed)
 
 /* --- words ------------------------------------------------------------------------------------ */
 
+void sim_say_replay(uint64_t seed)
+{
+    const struct sim_settings *set = &sim_settings;
+    (void)fprintf(stderr, "  %s --seed %llu", set->program, (unsigned long long)seed);
+    if (set->plant) {
+        (void)fprintf(stderr, " --plant %s", set->plant);
+    }
+    if (set->oom) {
+        (void)fprintf(stderr, " --oom=%llu+%llu", (unsigned long long)set->oom_from,
+                      (unsigned long long)set->oom_count);
+    }
+    (void)fprintf(stderr, " --trace\n");
+}
+
 void sim_broken(const char *fmt, ...)
 {
-    char text[1024];
     va_list args;
     va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
     (void)fflush(stdout);
-    (void)fprintf(stderr, "seed %llu: %s (at %.3f s, %s)\n  %s --seed %llu%s%s --trace\n",
-                  (unsigned long long)sim_settings.seed, text,
-                  (double)(tasks.now_us - BEGIN_US) / 1e6, tasks_actor(), sim_settings.program,
-                  (unsigned long long)sim_settings.seed, sim_settings.plant ? " --plant " : "",
-                  sim_settings.plant ? sim_settings.plant : "");
-    (void)fflush(stderr);
+    (void)fprintf(stderr, "seed %llu: ", (unsigned long long)sim_settings.seed);
+    (void)vfprintf(stderr, fmt, args);
+    (void)fprintf(stderr, " (at %.3f s, %s)\n", (double)(tasks.now_us - BEGIN_US) / 1e6,
+                  tasks_actor());
+    sim_say_replay(sim_settings.seed);
+    va_end(args);
     _exit(1);
 }
 

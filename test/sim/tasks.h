@@ -41,12 +41,15 @@ int64_t tasks_now_us(void);
 double tasks_wall_s(int64_t wall_us);
 /* The name of the actor whose task runs. */
 const char *tasks_actor(void);
+const struct actor *tasks_running(void);
 /* The same for the same seed: all that was chosen, hashed. */
 uint64_t tasks_hash(void);
 uint64_t tasks_steps(void);
 
 /* Says what broke, how to replay the seed, and ends this program. */
 void sim_broken(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* How to live a seed again. */
+void sim_say_replay(uint64_t seed);
 /* A line of the trace, when one was asked for. */
 void sim_trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
@@ -55,6 +58,9 @@ extern struct sim_settings {
     bool trace;
     const char *program;
     const char *plant; /* the bug that is planted; NULL: none */
+    /* Memory: the world is small, and of what its instances ask for oom_count requests fail. */
+    bool oom;
+    uint64_t oom_from, oom_count;
 } sim_settings;
 
 #endif

@@ -56,6 +56,7 @@ struct flight {
 struct life {
     struct slot *slot;
     unsigned number;
+    bool failing; /* what it asks for counts, and may fail */
     bool crashed; /* nothing it does reaches the world any more */
     struct ph_stop stop;
     struct ph_pipeline_config config;
@@ -78,6 +79,7 @@ struct tally {
     uint64_t seeds, steps, events, delivered, repeated, calls;
     uint64_t crashes, losses, stalls, slow, downs, fenced, late, retries, rejects, stops;
     uint64_t parked, dead, scheduled, redriven, discarded, pauses, gaps;
+    uint64_t refused; /* requests for memory */
 };
 
 extern struct world {
@@ -99,6 +101,15 @@ extern struct world {
 } world;
 
 extern struct tally *sim_tally;
+
+/* Memory, in oom.c: count requests of instances fail from that one on, the first is 0. How many
+ * did; how many there were; blocks that were not given back. */
+void oom_begin(uint64_t from, uint64_t count);
+uint64_t oom_hits(void);
+uint64_t oom_asked(void);
+long oom_live(void);
+/* Whether the request comes from an instance. */
+bool world_is_failing(void);
 
 /* Lives one seed from beginning to end; does not come back when a promise is broken. */
 void world_live(uint64_t seed);
