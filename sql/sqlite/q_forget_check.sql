@@ -1,4 +1,4 @@
--- Of pipeline ?1: whether an instance owns it (boot ?2, time since boot ?3), parked, dead and scheduled events, all rows, the greatest epoch.
+-- Of pipeline ?1: whether an instance owns it (boot ?2, time since boot ?3), events beside the log, all rows, the greatest epoch.
 SELECT (SELECT owner FROM posthorn_lease
          WHERE pipeline = ?1 AND boot_id = ?2 AND expires_boot_us > ?3 AND expires_boot_us <= ?3 + 3600000000 LIMIT 1),
        (SELECT count(*) FROM posthorn_parked WHERE pipeline = ?1 AND state IN ('parked', 'dead', 'scheduled')),

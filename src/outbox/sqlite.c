@@ -52,4 +52,8 @@ const struct ph_outbox_driver ph_outbox_sqlite = {
     .cleanup = ph__sqlite_outbox_cleanup,
     .forget = ph__sqlite_outbox_forget,
     .erase = ph__sqlite_outbox_erase,
+    .parked_list = ph__sqlite_outbox_parked_list,
+    .redrive = ph__sqlite_outbox_redrive,
+    .discard = ph__sqlite_outbox_discard,
+    .pause = ph__sqlite_outbox_pause,
 };

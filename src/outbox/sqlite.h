@@ -13,6 +13,12 @@ struct ph_sqlite_outbox {
     int64_t first, settled; /* and what is settled: behind first, up to settled */
 };
 
+/* A row of the audit; detail is a JSON object. */
+int ph__sqlite_outbox_audit(struct ph_sqlite *db, const char *what, const struct ph_outbox_act *act,
+                            struct ph_buf *detail, struct ph_error *err) PH_MUST_CHECK;
+/* Ends what BEGIN IMMEDIATE began: with COMMIT when rc is above 0. Gives rc back. */
+int ph__sqlite_outbox_end(struct ph_sqlite *db, int rc, struct ph_error *err) PH_MUST_CHECK;
+
 /* The calls of the driver, see outbox.h. */
 int ph__sqlite_outbox_init(const char *uri, const struct ph_outbox_init *how, struct ph_buf *said,
                            struct ph_error *err) PH_MUST_CHECK;
@@ -40,5 +46,16 @@ int ph__sqlite_outbox_forget(void *ctx, const char *pipeline, bool discard_parke
 int ph__sqlite_outbox_erase(void *ctx, const char *aggregate_type, const char *aggregate_id,
                             const struct ph_outbox_act *act, int64_t *ret,
                             struct ph_error *err) PH_MUST_CHECK;
+int ph__sqlite_outbox_parked_list(void *ctx, const struct ph_outbox_filter *filter,
+                                  int (*each)(void *arg, const struct ph_outbox_parked *row),
+                                  void *arg, struct ph_error *err) PH_MUST_CHECK;
+int ph__sqlite_outbox_redrive(void *ctx, const struct ph_outbox_filter *filter, double rate,
+                              bool dry_run, const struct ph_outbox_act *act, int64_t *ret,
+                              struct ph_error *err) PH_MUST_CHECK;
+int ph__sqlite_outbox_discard(void *ctx, const struct ph_outbox_filter *filter, bool dry_run,
+                              const struct ph_outbox_act *act, int64_t *ret,
+                              struct ph_error *err) PH_MUST_CHECK;
+int ph__sqlite_outbox_pause(void *ctx, const char *pipeline, bool paused,
+                            const struct ph_outbox_act *act, struct ph_error *err) PH_MUST_CHECK;
 
 #endif

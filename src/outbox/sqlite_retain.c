@@ -106,8 +106,8 @@ int ph__sqlite_outbox_cleanup(void *ctx, int64_t retention_ms, bool dry_run,
 /* --- forget and erase --------------------------------------------------------------------------
  */
 
-static int audit(struct ph_sqlite *db, const char *what, const struct ph_outbox_act *act,
-                 struct ph_buf *detail, struct ph_error *err)
+int ph__sqlite_outbox_audit(struct ph_sqlite *db, const char *what, const struct ph_outbox_act *act,
+                            struct ph_buf *detail, struct ph_error *err)
 {
     int rc = ph_buf_check(detail, "an audit row", err);
     if (rc < 0) {
@@ -120,8 +120,7 @@ static int audit(struct ph_sqlite *db, const char *what, const struct ph_outbox_
     return rc < 0 ? rc : 0;
 }
 
-/* Ends what BEGIN IMMEDIATE began, by what became of it. */
-static int end(struct ph_sqlite *db, int rc, struct ph_error *err)
+int ph__sqlite_outbox_end(struct ph_sqlite *db, int rc, struct ph_error *err)
 {
     if (rc > 0) {
         int committed = ph_sqlite_script(db, "COMMIT", err);
@@ -199,7 +198,7 @@ static int forget(struct ph_sqlite *db, const char *pipeline, bool discard_parke
         ph_json_put_member_i64(&detail, "parked", was.waiting);
         ph_buf_putc(&detail, '}');
         if (rc == 0) {
-            rc = audit(db, "forget", act, &detail, err);
+            rc = ph__sqlite_outbox_audit(db, "forget", act, &detail, err);
         }
         ph_buf_free(&detail);
         rc = rc < 0 ? rc : 1;
@@ -212,7 +211,9 @@ int ph__sqlite_outbox_forget(void *ctx, const char *pipeline, bool discard_parke
 {
     struct ph_sqlite_outbox *o = ctx;
     int rc = ph_sqlite_script(&o->db, "BEGIN IMMEDIATE", err);
-    return rc < 0 ? rc : end(&o->db, forget(&o->db, pipeline, discard_parked, act, err), err);
+    return rc < 0 ? rc
+                  : ph__sqlite_outbox_end(&o->db,
+                                          forget(&o->db, pipeline, discard_parked, act, err), err);
 }
 
 static int erase(struct ph_sqlite *db, const char *type, const char *id,
@@ -233,7 +234,7 @@ static int erase(struct ph_sqlite *db, const char *type, const char *id,
     ph_json_put_member_i64(&detail, "events", events);
     ph_json_put_member_i64(&detail, "parkedCopies", copies);
     ph_buf_putc(&detail, '}');
-    int rc = audit(db, "erase", act, &detail, err);
+    int rc = ph__sqlite_outbox_audit(db, "erase", act, &detail, err);
     ph_buf_free(&detail);
     *ret = events + copies;
     return rc < 0 ? rc : 1;
@@ -247,7 +248,8 @@ int ph__sqlite_outbox_erase(void *ctx, const char *aggregate_type, const char *a
     int64_t erased = 0;
     int rc = ph_sqlite_script(&o->db, "PRAGMA secure_delete = on; BEGIN IMMEDIATE", err);
     if (rc == 0) {
-        rc = end(&o->db, erase(&o->db, aggregate_type, aggregate_id, act, &erased, err), err);
+        rc = ph__sqlite_outbox_end(
+            &o->db, erase(&o->db, aggregate_type, aggregate_id, act, &erased, err), err);
     }
     if (rc < 0) {
         return rc;

@@ -24,6 +24,12 @@ enum {
     LAST_ERROR_AT,
     UPDATED_AT,
     STILL_SECONDS,
+    PARKED,
+    DEAD,
+    SCHEDULED,
+    PAUSED_AT,
+    PAUSED_BY,
+    PAUSED_REASON,
 };
 
 static const char *text(sqlite3_stmt *stmt, int column)
@@ -50,6 +56,12 @@ static struct ph_outbox_status status_of(sqlite3_stmt *stmt)
         .last_error_at = text(stmt, LAST_ERROR_AT),
         .updated_at = text(stmt, UPDATED_AT),
         .still_seconds = text(stmt, STILL_SECONDS),
+        .parked = text(stmt, PARKED),
+        .dead = text(stmt, DEAD),
+        .scheduled = text(stmt, SCHEDULED),
+        .paused_at = text(stmt, PAUSED_AT),
+        .paused_by = text(stmt, PAUSED_BY),
+        .paused_reason = text(stmt, PAUSED_REASON),
     };
 }
 

@@ -129,7 +129,7 @@ static struct ph_checkpoint checkpoint_at(struct ph_sqlite_source *s, int64_t po
     };
 }
 
-static int refuse_epoch(const struct ph_sqlite_source *s, struct ph_error *err)
+int ph_sqlite_refuse_epoch(const struct ph_sqlite_source *s, struct ph_error *err)
 {
     return ph_fail(err, PH_E_FENCED, "the checkpoint of pipeline %s belongs to a newer instance",
                    s->env->pipeline);
@@ -155,6 +155,7 @@ static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, stru
     struct ph_sqlite_source *s = ctx;
     const struct ph_sqlite_param params[] = {ph_sqlite_text(s->env->pipeline),
                                              ph_sqlite_i64(s->env->shard), ph_sqlite_i64(epoch)};
+    s->epoch = epoch;
     int rc = ph_sqlite_run(&s->book, ph_sql_sqlite_q_checkpoint_claim, params, 3, err);
     if (rc < 0) {
         return rc;
@@ -166,7 +167,7 @@ static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, stru
     }
     int64_t position = sqlite3_column_int64(stmt, 1), start = sqlite3_column_int64(stmt, 2);
     if (sqlite3_column_int64(stmt, 3) > epoch) {
-        return refuse_epoch(s, err);
+        return ph_sqlite_refuse_epoch(s, err);
     }
     rc = check_behind(s, position, err);
     if (rc == 0) {
@@ -288,7 +289,7 @@ static int store(struct ph_sqlite_source *s, int64_t wait_ms, struct ph_error *e
         return 0;
     }
     s->under_way = PH_SQLITE_NO_WRITE;
-    return rc == 0 ? refuse_epoch(s, err) : rc;
+    return rc == 0 ? ph_sqlite_refuse_epoch(s, err) : rc;
 }
 
 static int begin_write(struct ph_sqlite_source *s, enum ph_sqlite_write which, struct ph_error *err)

@@ -46,11 +46,14 @@ struct ph_sqlite_source {
     sqlite3_stmt *save; /* on book */
     struct ph_position settle_at;
     int64_t settle_epoch, settle_start;
+    int64_t epoch;              /* that load claimed the checkpoint for */
     struct ph_sqlite_park park; /* likewise */
     enum ph_sqlite_write under_way;
     int64_t write_us; /* when it was asked for */
 };
 
+/* PH_E_FENCED: the checkpoint is a newer instance's. */
+int ph_sqlite_refuse_epoch(const struct ph_sqlite_source *s, struct ph_error *err) PH_MUST_CHECK;
 /* PH_E_CONFIG for more than one shard. */
 int ph_sqlite_check_shards(const struct ph_source_env *env, struct ph_error *err) PH_MUST_CHECK;
 

@@ -61,6 +61,22 @@ static int tell_held(struct ph_sqlite_source *s, const struct ph_sqlite_param pa
     return rc;
 }
 
+static int tell_ahead(struct ph_sqlite_source *s, const struct ph_sqlite_param params[2],
+                      int (*each)(void *arg, const struct ph_held *held), void *arg,
+                      struct ph_error *err)
+{
+    PH_CLEANUP(ph_cleanup_sqlite_stmt) sqlite3_stmt *stmt = NULL;
+    int rc = ph_sqlite_query(&s->read, ph_sql_sqlite_q_held_ahead, params, 2, &stmt, err);
+    while (rc == 1) {
+        const struct ph_held held = {.ahead = true, .at = position_at(stmt, 0)};
+        rc = each(arg, &held);
+        if (rc == 0) {
+            rc = ph_sqlite_step(&s->read, stmt, err);
+        }
+    }
+    return rc;
+}
+
 int ph_sqlite_held(void *ctx, int (*each)(void *arg, const struct ph_held *held), void *arg,
                    struct ph_park_totals *ret, struct ph_error *err)
 {
@@ -76,7 +92,8 @@ int ph_sqlite_held(void *ctx, int (*each)(void *arg, const struct ph_held *held)
     *ret = (struct ph_park_totals){sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1),
                                    sqlite3_column_int64(stmt, 2), sqlite3_column_int64(stmt, 3)};
     (void)sqlite3_reset(stmt);
-    return tell_held(s, params, each, arg, err);
+    rc = tell_ahead(s, params, each, arg, err);
+    return rc < 0 ? rc : tell_held(s, params, each, arg, err);
 }
 
 /* --- due ---------------------------------------------------------------------------------------
@@ -185,6 +202,7 @@ static int take_due(const struct filling *f, sqlite3_stmt *queue, struct ph_erro
     return rc;
 }
 
+/* Behind the rows, so that none of them is a newer owner's. */
 static int look_ahead(struct ph_sqlite_source *s, struct ph_due *ret, struct ph_error *err)
 {
     const struct ph_sqlite_param params[] = {ph_sqlite_text(s->env->pipeline),
@@ -194,9 +212,14 @@ static int look_ahead(struct ph_sqlite_source *s, struct ph_due *ret, struct ph_
     if (rc < 0) {
         return rc;
     }
-    int64_t wait_ms = sqlite3_column_int64(stmt, 0) - ph_clock_wall_us() / 1000;
-    bool none = sqlite3_column_type(stmt, 0) == SQLITE_NULL;
-    *ret = (struct ph_due){none ? -1 : wait_ms > 0 ? wait_ms : 0, sqlite3_column_int64(stmt, 1)};
+    if (sqlite3_column_int64(stmt, 2) > s->epoch) {
+        return ph_sqlite_refuse_epoch(s, err);
+    }
+    *ret = (struct ph_due){.wait_ms = -1, .acts = sqlite3_column_int64(stmt, 1)};
+    if (sqlite3_column_type(stmt, 0) != SQLITE_NULL) {
+        int64_t wait_ms = sqlite3_column_int64(stmt, 0) - ph_clock_wall_us() / 1000;
+        ret->wait_ms = wait_ms > 0 ? wait_ms : 0;
+    }
     return 0;
 }
 
