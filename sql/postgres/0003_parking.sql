@@ -41,6 +41,7 @@ ALTER TABLE posthorn.parked
     ADD COLUMN gap_due        boolean NOT NULL DEFAULT false,
     ADD COLUMN redriven_at    timestamptz,
     DROP CONSTRAINT parked_state_check;
+DELETE FROM posthorn.parked WHERE state = 'sent'; -- nothing wrote such, and they are removed from now on
 UPDATE posthorn.parked SET queue_tick = tick, queue_position = position;
 ALTER TABLE posthorn.parked
     ALTER COLUMN queue_tick SET NOT NULL,
@@ -70,130 +71,308 @@ CREATE INDEX parked_queue ON posthorn.parked
 
 -- 3. What the relay changes ---------------------------------------------------------------------
 
--- changes: see src/core/park.h. All or none; false, and nothing done, when a newer epoch owns the
--- checkpoint. Each statement sees what was committed before the lock was given. Plans must not
--- depend on statistics: the log grows faster than they are gathered.
-CREATE FUNCTION posthorn.park(pipeline text, shard int, epoch bigint, changes jsonb) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+-- The heads of queues: a parked one that has no time comes due now. The subquery is bounded and by
+-- key, so it is one look into the index a key, whatever the planner believes of the table.
+CREATE FUNCTION posthorn.wake_heads(pipeline text, shard int, keys text[], moment timestamptz)
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    moment  timestamptz;
-    newest  bigint;
-    touched text[]; -- keys whose queue may have a new head
-    more    text[];
-    missing bigint;
+    head bigint;
 BEGIN
-    PERFORM FROM posthorn.pipeline l WHERE l.pipeline = park.pipeline FOR UPDATE;
-    SELECT c.epoch INTO newest FROM posthorn.checkpoint c
-     WHERE c.pipeline = park.pipeline AND c.shard = park.shard FOR UPDATE;
-    IF NOT FOUND OR newest > park.epoch THEN
-        RETURN false;
-    END IF;
-    moment := clock_timestamp();
-
-    WITH gone AS (
-        DELETE FROM posthorn.parked p
-         USING jsonb_to_recordset(changes) AS c (act text, "position" bigint)
-         WHERE c.act = 'sent' AND p.pipeline = park.pipeline AND p.shard = park.shard
-           AND p.position = c.position
-        RETURNING p.key)
-    SELECT array_agg(DISTINCT g.key) INTO touched FROM gone g WHERE g.key IS NOT NULL;
-
-    WITH failed AS (
-        UPDATE posthorn.parked p
-           SET state = c.state, attempts = c.attempts, last_error = c.error, passed = c.passed,
-               gap_due = c.passed,
-               next_attempt_at = CASE WHEN c.state = 'parked'
-                                      THEN moment + c.wait_ms * interval '1 millisecond' END
-          FROM jsonb_to_recordset(changes) AS c (act text, state text, "position" bigint,
-               attempts int, wait_ms bigint, passed boolean, error text)
-         WHERE c.act = 'failed' AND p.pipeline = park.pipeline AND p.shard = park.shard
-           AND p.position = c.position
-        RETURNING p.key, p.passed)
-    SELECT array_agg(DISTINCT f.key) INTO more FROM failed f WHERE f.key IS NOT NULL AND f.passed;
-    touched := touched || more;
-
-    WITH queued AS (
-        UPDATE posthorn.parked p
-           SET state = 'parked', next_attempt_at = NULL,
-               queue_tick = coalesce(last.queue_tick, p.queue_tick),
-               queue_position = coalesce(last.queue_position, p.queue_position)
-          FROM jsonb_to_recordset(changes) AS c (act text, "position" bigint)
-          JOIN posthorn.parked was ON was.pipeline = park.pipeline AND was.shard = park.shard
-                                  AND was.position = c.position
-          LEFT JOIN LATERAL (
-               SELECT q.queue_tick, q.queue_position FROM posthorn.parked q
-                WHERE q.pipeline = park.pipeline AND q.shard = park.shard
-                  AND hashtextextended(q.key, 0) = hashtextextended(was.key, 0) AND q.key = was.key
+    FOR head IN
+        SELECT h.position FROM (SELECT DISTINCT u.key FROM unnest(keys) u (key)) k
+         CROSS JOIN LATERAL (
+               SELECT q.position, q.state, q.next_attempt_at FROM posthorn.parked q
+                WHERE q.pipeline = wake_heads.pipeline AND q.shard = wake_heads.shard
+                  AND hashtextextended(q.key, 0) = hashtextextended(k.key, 0) AND q.key = k.key
                   AND q.state IN ('parked', 'dead') AND NOT (q.state = 'dead' AND q.passed)
-                ORDER BY q.queue_tick DESC, q.queue_position DESC LIMIT 1) last ON true
-         WHERE c.act = 'queue' AND p.pipeline = park.pipeline AND p.shard = park.shard
-           AND p.position = was.position
-        RETURNING p.key)
-    SELECT array_agg(DISTINCT q.key) INTO more FROM queued q WHERE q.key IS NOT NULL;
-    touched := touched || more;
+                ORDER BY q.queue_tick, q.queue_position, q.deliver_after NULLS FIRST, q.position
+                LIMIT 1) h
+         WHERE h.state = 'parked' AND h.next_attempt_at IS NULL
+    LOOP
+        UPDATE posthorn.parked p SET next_attempt_at = moment
+         WHERE p.pipeline = wake_heads.pipeline AND p.shard = wake_heads.shard AND p.position = head;
+    END LOOP;
+END $$;
 
+-- A row came to the front of its key's queue: nobody behind it has a time any more.
+CREATE FUNCTION posthorn.hush_followers(pipeline text, shard int, key text)
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    follower bigint;
+BEGIN
+    FOR follower IN
+        SELECT b.position FROM (
+            SELECT q.position, q.next_attempt_at FROM posthorn.parked q
+             WHERE q.pipeline = hush_followers.pipeline AND q.shard = hush_followers.shard
+               AND hashtextextended(q.key, 0) = hashtextextended(hush_followers.key, 0)
+               AND q.key = hush_followers.key AND q.state IN ('parked', 'dead')
+               AND NOT (q.state = 'dead' AND q.passed)
+             ORDER BY q.queue_tick, q.queue_position, q.deliver_after NULLS FIRST, q.position
+            OFFSET 1) b
+         WHERE b.next_attempt_at IS NOT NULL
+    LOOP
+        UPDATE posthorn.parked p SET next_attempt_at = NULL
+         WHERE p.pipeline = hush_followers.pipeline AND p.shard = hush_followers.shard
+           AND p.position = follower;
+    END LOOP;
+END $$;
+
+-- Rows that came due and what became of them, one by one, so that each is one look into the index.
+-- keys: those whose queue may have a new head.
+CREATE FUNCTION posthorn.park_outcomes(pipeline text, shard int, changes jsonb, moment timestamptz,
+                                       OUT keys text[])
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    c   record;
+    was record;
+BEGIN
+    keys := '{}';
+    FOR c IN
+        SELECT * FROM jsonb_to_recordset(changes) AS j (act text, state text, "position" bigint,
+                      attempts int, wait_ms bigint, passed boolean, error text)
+         WHERE j.act IN ('sent', 'failed', 'told')
+    LOOP
+        SELECT p.key, p.state INTO was FROM posthorn.parked p
+         WHERE p.pipeline = park_outcomes.pipeline AND p.shard = park_outcomes.shard
+           AND p.position = c.position;
+        CONTINUE WHEN NOT FOUND;
+        IF c.act = 'sent' THEN
+            DELETE FROM posthorn.parked p
+             WHERE p.pipeline = park_outcomes.pipeline AND p.shard = park_outcomes.shard
+               AND p.position = c.position;
+        ELSIF c.act = 'told' THEN
+            UPDATE posthorn.parked p SET gap_due = false
+             WHERE p.pipeline = park_outcomes.pipeline AND p.shard = park_outcomes.shard
+               AND p.position = c.position;
+        ELSE
+            UPDATE posthorn.parked p
+               SET state = c.state, attempts = c.attempts, last_error = c.error, passed = c.passed,
+                   gap_due = c.passed,
+                   next_attempt_at = CASE WHEN c.state = 'parked' THEN
+                       moment + coalesce(c.wait_ms, 0) * interval '1 millisecond' END
+             WHERE p.pipeline = park_outcomes.pipeline AND p.shard = park_outcomes.shard
+               AND p.position = c.position;
+            IF was.state = 'scheduled' AND was.key IS NOT NULL AND NOT c.passed THEN
+                PERFORM posthorn.hush_followers(park_outcomes.pipeline, park_outcomes.shard, was.key);
+            END IF;
+        END IF;
+        keys := keys || was.key;
+    END LOOP;
+END $$;
+
+-- Scheduled rows whose time came while their key waits, one by one: each stands behind the one before,
+-- and behind what the same list puts there.
+CREATE FUNCTION posthorn.park_queued(pipeline text, shard int, changes jsonb, moment timestamptz,
+                                     OUT keys text[])
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    c    record;
+    was  record;
+    last record;
+BEGIN
+    keys := '{}';
+    FOR c IN SELECT * FROM jsonb_to_recordset(changes) AS j (act text, "position" bigint)
+              WHERE j.act = 'queue'
+    LOOP
+        SELECT p.key, p.queue_tick, p.queue_position INTO was FROM posthorn.parked p
+         WHERE p.pipeline = park_queued.pipeline AND p.shard = park_queued.shard
+           AND p.position = c.position AND p.state = 'scheduled';
+        CONTINUE WHEN NOT FOUND;
+        SELECT q.queue_tick, q.queue_position INTO last FROM posthorn.parked q
+         WHERE q.pipeline = park_queued.pipeline AND q.shard = park_queued.shard
+           AND hashtextextended(q.key, 0) = hashtextextended(was.key, 0) AND q.key = was.key
+           AND q.state IN ('parked', 'dead') AND NOT (q.state = 'dead' AND q.passed)
+         ORDER BY q.queue_tick DESC, q.queue_position DESC, q.deliver_after DESC NULLS LAST,
+                  q.position DESC LIMIT 1;
+        UPDATE posthorn.parked p
+           SET state = 'parked', next_attempt_at = CASE WHEN was.key IS NULL THEN moment END,
+               queue_tick = coalesce(last.queue_tick, was.queue_tick),
+               queue_position = coalesce(last.queue_position, was.queue_position)
+         WHERE p.pipeline = park_queued.pipeline AND p.shard = park_queued.shard
+           AND p.position = c.position;
+        keys := keys || was.key;
+    END LOOP;
+END $$;
+
+-- Events that leave the log. A log's row is looked up by its position, one look a partition,
+-- however large the log has grown since the plan was made: OFFSET 0 keeps the planner from turning it
+-- round. A row that is nowhere any more is an error.
+CREATE FUNCTION posthorn.park_put(pipeline text, shard int, changes jsonb, moment timestamptz,
+                                  OUT keys text[])
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    missing bigint;
+    waiting text;
+BEGIN
     WITH put AS (
         INSERT INTO posthorn.parked AS p (
                pipeline, shard, tick, position, queue_tick, queue_position, key, state, attempts,
                next_attempt_at, first_failed_at, last_error, passed, gap_due, xid, created_at,
                event_id, aggregate_type, aggregate_id, event_type, headers, payload, payload_bytes,
                content_type, deliver_after)
-        SELECT park.pipeline, park.shard, c.tick, c.position, c.tick, c.position, c.key, c.state,
-               c.attempts,
+        SELECT park_put.pipeline, park_put.shard, c.tick, c.position, c.tick, c.position, c.key,
+               c.state, c.attempts,
                CASE c.state WHEN 'scheduled' THEN o.deliver_after
-                            WHEN 'parked' THEN moment + c.wait_ms * interval '1 millisecond' END,
+                            WHEN 'parked' THEN moment + CASE WHEN c.key IS NULL
+                                 THEN coalesce(c.wait_ms, 0) ELSE c.wait_ms END
+                                                      * interval '1 millisecond' END,
                moment, c.error, c.passed, c.passed, o.xid, o.created_at, o.event_id,
                o.aggregate_type, o.aggregate_id, o.event_type, o.headers, o.payload,
                o.payload_bytes, o.content_type, o.deliver_after
           FROM jsonb_to_recordset(changes) AS c (act text, state text, tick bigint,
                "position" bigint, key text, attempts int, wait_ms bigint, passed boolean, error text)
-          JOIN posthorn.outbox o ON o.position = c.position
+         CROSS JOIN LATERAL (
+               SELECT l.* FROM posthorn.outbox l WHERE l.position = c.position OFFSET 0) o
          WHERE c.act = 'put'
         ON CONFLICT (pipeline, shard, position) DO NOTHING
-        RETURNING p.key, p.state, p.next_attempt_at)
-    SELECT array_agg(DISTINCT n.key) INTO more FROM put n
-     WHERE n.key IS NOT NULL AND n.state = 'parked' AND n.next_attempt_at IS NULL;
-    touched := touched || more;
+        RETURNING p.key, p.state)
+    SELECT coalesce(array_agg(DISTINCT n.key), '{}') INTO keys FROM put n
+     WHERE n.key IS NOT NULL AND n.state = 'parked';
 
     SELECT min(c.position) INTO missing
       FROM jsonb_to_recordset(changes) AS c (act text, "position" bigint)
-     WHERE c.act = 'put' AND NOT EXISTS (
-           SELECT FROM posthorn.parked p WHERE p.pipeline = park.pipeline AND p.shard = park.shard
-                                           AND p.position = c.position);
+      LEFT JOIN LATERAL (
+           SELECT true AS there FROM posthorn.parked p
+            WHERE p.pipeline = park_put.pipeline AND p.shard = park_put.shard
+              AND p.position = c.position OFFSET 0) r ON true
+     WHERE c.act = 'put' AND r.there IS NULL;
     IF missing IS NOT NULL THEN
         RAISE no_data_found USING MESSAGE = format(
             'posthorn.park: the event at position %s is not in posthorn.outbox any more', missing);
     END IF;
 
-    UPDATE posthorn.parked p SET gap_due = false
-      FROM jsonb_to_recordset(changes) AS c (act text, "position" bigint)
-     WHERE c.act = 'told' AND p.pipeline = park.pipeline AND p.shard = park.shard
-       AND p.position = c.position;
+    FOR waiting IN -- for its own time, behind a row that a person brought back meanwhile
+        SELECT DISTINCT c.key
+          FROM jsonb_to_recordset(changes) AS c (act text, state text, "position" bigint, key text,
+               wait_ms bigint)
+         CROSS JOIN LATERAL (
+               SELECT q.position FROM posthorn.parked q
+                WHERE q.pipeline = park_put.pipeline AND q.shard = park_put.shard
+                  AND hashtextextended(q.key, 0) = hashtextextended(c.key, 0) AND q.key = c.key
+                  AND q.state IN ('parked', 'dead') AND NOT (q.state = 'dead' AND q.passed)
+                ORDER BY q.queue_tick, q.queue_position, q.deliver_after NULLS FIRST, q.position
+                LIMIT 1) h
+         WHERE c.act = 'put' AND c.state = 'parked' AND c.wait_ms IS NOT NULL
+           AND h.position <> c.position
+    LOOP
+        PERFORM posthorn.hush_followers(park_put.pipeline, park_put.shard, waiting);
+    END LOOP;
+END $$;
 
-    UPDATE posthorn.parked p SET next_attempt_at = moment
-      FROM unnest(touched) k (key)
-     CROSS JOIN LATERAL (
-           SELECT q.position FROM posthorn.parked q
-            WHERE q.pipeline = park.pipeline AND q.shard = park.shard
-              AND hashtextextended(q.key, 0) = hashtextextended(k.key, 0) AND q.key = k.key
-              AND q.state IN ('parked', 'dead') AND NOT (q.state = 'dead' AND q.passed)
-            ORDER BY q.queue_tick, q.queue_position, q.deliver_after NULLS FIRST, q.position
-            LIMIT 1) head
-     WHERE p.pipeline = park.pipeline AND p.shard = park.shard AND p.position = head.position
-       AND p.state = 'parked' AND p.next_attempt_at IS NULL;
-    -- a row without a key stands behind nobody
-    UPDATE posthorn.parked p SET next_attempt_at = moment
-      FROM jsonb_to_recordset(changes) AS c (act text, "position" bigint)
-     WHERE c.act IN ('put', 'queue') AND p.pipeline = park.pipeline AND p.shard = park.shard
-       AND p.position = c.position AND p.key IS NULL AND p.state = 'parked'
-       AND p.next_attempt_at IS NULL;
+-- changes: see src/core/park.h. All or none; false, and nothing done, when a newer epoch owns the
+-- checkpoint. Each statement sees what was committed before the locks were given. That of parked keeps
+-- an erasure out, which is then seen in the log.
+CREATE FUNCTION posthorn.park(pipeline text, shard int, epoch bigint, changes jsonb) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    moment timestamptz;
+    newest bigint;
+    keys   text[];
+BEGIN
+    PERFORM FROM posthorn.pipeline l WHERE l.pipeline = park.pipeline FOR UPDATE;
+    LOCK TABLE posthorn.parked IN ROW EXCLUSIVE MODE;
+    SELECT c.epoch INTO newest FROM posthorn.checkpoint c
+     WHERE c.pipeline = park.pipeline AND c.shard = park.shard FOR UPDATE;
+    IF NOT FOUND OR newest > park.epoch THEN
+        RETURN false;
+    END IF;
+    moment := clock_timestamp();
+    keys := posthorn.park_outcomes(park.pipeline, park.shard, changes, moment)
+         || posthorn.park_put(park.pipeline, park.shard, changes, moment)
+         || posthorn.park_queued(park.pipeline, park.shard, changes, moment);
+    PERFORM posthorn.wake_heads(park.pipeline, park.shard, keys, moment);
     RETURN true;
 END $$;
 COMMENT ON FUNCTION posthorn.park IS
     'For the relay: takes events out of the flow of a pipeline shard and stores what became of those '
     'that came back; false when a newer instance owns it';
+
+-- As the reader of the log counts a time: since 1970, no further than a bigint goes.
+CREATE FUNCTION posthorn.microseconds(t timestamptz) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE t WHEN 'infinity' THEN 9223372036854775807 WHEN '-infinity' THEN -9222425352054775808
+                  ELSE least(extract(epoch FROM t) * 1000000, 9223372036854775807)::bigint END;
+END $$;
+
+-- What is due, each head followed by the parked rows behind it in its queue up to a dead one. Reads
+-- what it returns, whatever else waits: heads come from one index by time, followers from one by key,
+-- and it ends when events or bytes are reached; one row at least. Only rows that the stored checkpoint
+-- has passed: the log will not bring them again.
+CREATE FUNCTION posthorn.due(pipeline text, shard int, events bigint, bytes bigint)
+RETURNS TABLE (tick bigint, "position" bigint, state text, attempts int, passed boolean, key text,
+               xid xid8, created_us bigint, event_id uuid, aggregate_type text, aggregate_id text,
+               event_type text, headers text, payload text, payload_bytes bytea, content_type text,
+               deliver_after_us bigint)
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    place         record;
+    head          record;
+    created_at    timestamptz;
+    deliver_after timestamptz;
+    returned      bigint := 0;
+    size          bigint := 0;
+BEGIN
+    SELECT c.tick, c.position INTO place FROM posthorn.checkpoint c
+     WHERE c.pipeline = due.pipeline AND c.shard = due.shard;
+    FOR head IN
+        SELECT h.position, h.key, h.state, h.queue_tick, h.queue_position,
+               coalesce(h.deliver_after, '-infinity') AS deliver_after
+          FROM posthorn.parked h
+         WHERE h.pipeline = due.pipeline AND h.shard = due.shard
+           AND h.next_attempt_at <= statement_timestamp()
+           AND (h.tick, h.position) <= (place.tick, place.position)
+         ORDER BY h.next_attempt_at, h.position LIMIT due.events
+    LOOP
+        FOR tick, position, state, attempts, passed, key, xid, created_at, event_id, aggregate_type,
+            aggregate_id, event_type, headers, payload, payload_bytes, content_type, deliver_after IN
+            SELECT p.tick, p.position, p.state, p.attempts, p.passed, p.key, p.xid, p.created_at,
+                   p.event_id, p.aggregate_type, p.aggregate_id, p.event_type, p.headers::text,
+                   p.payload::text, p.payload_bytes, p.content_type, p.deliver_after
+              FROM posthorn.parked p
+             WHERE p.pipeline = due.pipeline AND p.shard = due.shard AND p.position = head.position
+            UNION ALL
+            (SELECT f.tick, f.position, f.state, f.attempts, f.passed, f.key, f.xid, f.created_at,
+                   f.event_id, f.aggregate_type, f.aggregate_id, f.event_type, f.headers::text,
+                   f.payload::text, f.payload_bytes, f.content_type, f.deliver_after
+              FROM posthorn.parked f
+             WHERE head.state = 'parked' AND f.pipeline = due.pipeline AND f.shard = due.shard
+               AND hashtextextended(f.key, 0) = hashtextextended(head.key, 0) AND f.key = head.key
+               AND f.state IN ('parked', 'dead') AND NOT (f.state = 'dead' AND f.passed)
+               AND (f.queue_tick, f.queue_position) >= (head.queue_tick, head.queue_position)
+               AND (f.queue_tick, f.queue_position, coalesce(f.deliver_after, '-infinity'), f.position)
+                   > (head.queue_tick, head.queue_position, head.deliver_after, head.position)
+             ORDER BY f.queue_tick, f.queue_position, f.deliver_after NULLS FIRST, f.position
+             LIMIT due.events)
+        LOOP
+            EXIT WHEN state = 'dead' OR tick > place.tick
+                   OR tick = place.tick AND position > place.position;
+            size := size + octet_length(headers) + coalesce(octet_length(payload), 0)
+                         + coalesce(octet_length(payload_bytes), 0);
+            IF returned > 0 AND (returned >= events OR size > bytes) THEN
+                RETURN;
+            END IF;
+            returned := returned + 1;
+            created_us := posthorn.microseconds(created_at);
+            deliver_after_us := posthorn.microseconds(deliver_after);
+            RETURN NEXT;
+        END LOOP;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION posthorn.due IS
+    'For the relay: the rows beside the log whose time has come, in the order in which they are sent';
 
 -- 4. Leases -------------------------------------------------------------------------------------
 
@@ -226,6 +405,7 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
 DECLARE
     share int;
 BEGIN
+    LOCK TABLE posthorn.lease IN ROW EXCLUSIVE MODE; -- behind a forget() everything is seen gone
     INSERT INTO posthorn.pipeline (pipeline, shards) VALUES (claim_lease.pipeline, claim_lease.shards)
     ON CONFLICT DO NOTHING;
     share := posthorn.join_shards(claim_lease.pipeline, claim_lease.shards, claim_lease.instance,
@@ -264,6 +444,9 @@ LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
 DECLARE
     share int;
 BEGIN
+    -- members before leases, here as in a claim and a release, so that nobody waits in a circle
+    share := posthorn.join_shards(renew_lease.pipeline, renew_lease.shards, renew_lease.instance,
+                                  lease_ms);
     UPDATE posthorn.lease l
        SET expires_at = clock_timestamp() + lease_ms * interval '1 millisecond',
            last_error = coalesce(renew_lease.last_error, l.last_error),
@@ -274,8 +457,6 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    share := posthorn.join_shards(renew_lease.pipeline, renew_lease.shards, renew_lease.instance,
-                                  lease_ms);
     RETURN QUERY SELECT
         EXISTS (SELECT FROM posthorn.pipeline p
                  WHERE p.pipeline = renew_lease.pipeline AND p.paused_at IS NOT NULL),
@@ -344,6 +525,7 @@ BEGIN
             MESSAGE = 'posthorn.forget: the transaction must be READ COMMITTED';
     END IF;
     LOCK TABLE posthorn.lease IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM FROM posthorn.pipeline l WHERE l.pipeline = forget.pipeline FOR UPDATE; -- as park() does
     SELECT l.owner, l.expires_at INTO held FROM posthorn.lease l
      WHERE l.pipeline = forget.pipeline AND l.expires_at > clock_timestamp() ORDER BY l.shard LIMIT 1;
     IF FOUND THEN
@@ -356,7 +538,7 @@ BEGIN
      WHERE p.pipeline = forget.pipeline AND p.state IN ('parked', 'dead', 'scheduled');
     IF waiting > 0 AND discard_parked IS NOT TRUE THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format(
-            'pipeline %s has %s parked or dead events, which forgetting would lose: settle them, or '
+            'pipeline %s has %s parked, dead or scheduled events, which forgetting would lose: settle them, or '
             'allow it with discard_parked (posthorn forget --discard-parked)', pipeline, waiting);
     END IF;
 
@@ -383,6 +565,11 @@ END $$;
 -- 6. Nobody but the owner, until roles.sql or a person grants it --------------------------------
 
 REVOKE ALL ON FUNCTION
-    posthorn.park(text, int, bigint, jsonb), posthorn.join_shards(text, int, text, bigint),
+    posthorn.wake_heads(text, int, text[], timestamptz), posthorn.hush_followers(text, int, text),
+    posthorn.park_outcomes(text, int, jsonb, timestamptz),
+    posthorn.park_queued(text, int, jsonb, timestamptz),
+    posthorn.park_put(text, int, jsonb, timestamptz), posthorn.park(text, int, bigint, jsonb),
+    posthorn.microseconds(timestamptz), posthorn.due(text, int, bigint, bigint),
+    posthorn.join_shards(text, int, text, bigint),
     posthorn.claim_lease(text, int, int, text, text, bigint, bigint),
     posthorn.renew_lease(text, int, int, text, text, bigint, bigint, text) FROM PUBLIC;

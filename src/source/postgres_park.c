@@ -134,8 +134,7 @@ enum due_column {
     DUE_PAYLOAD,
     DUE_PAYLOAD_BYTES,
     DUE_CONTENT_TYPE,
-    DUE_DELIVER_AFTER,
-    DUE_HEAD,
+    DUE_DELIVER_AFTER
 };
 
 struct reading {
@@ -240,20 +239,11 @@ static int read_event(struct reading *r, struct ph_batch *batch, struct ph_event
     return 0;
 }
 
-/* Rows behind a dead one wait for a person, up to the next head. */
 static int read_rows(struct ph_batch *batch, const PGresult *res, struct ph_error *err)
 {
-    int64_t stuck_head = -1;
+    bool none = PQntuples(res) == 1 && PQgetisnull(res, 0, DUE_POSITION);
     int rc = 0;
-    for (int row = 0; row < PQntuples(res) && rc == 0; row++) {
-        int64_t head = ph_pg_i64(res, row, DUE_HEAD);
-        if (PQgetisnull(res, row, DUE_POSITION) || head == stuck_head) {
-            continue;
-        }
-        if (strcmp(PQgetvalue(res, row, DUE_STATE), "dead") == 0) {
-            stuck_head = head;
-            continue;
-        }
+    for (int row = 0; !none && row < PQntuples(res) && rc == 0; row++) {
         struct ph_event *event = ph_batch_add(batch);
         if (!event) {
             return ph_fail(err, PH_E_SOFTWARE, "a batch is smaller than what was read for it");
