@@ -19,6 +19,7 @@
 
 /* Least bytes of a record batch beside its keys, values and headers.
  * https://kafka.apache.org/documentation/#messageformat */
+#define LOOK_AGAIN_MS   1000 /* what a topic said may have changed after so long */
 #define BATCH_OVERHEAD  61
 #define RECORD_OVERHEAD 7
 #define HEADER_OVERHEAD 2
@@ -257,6 +258,17 @@ static int meet_topic(struct ph_kafka *k, struct ph_kafka_topic *topic, struct p
     return PUMP_ALL;
 }
 
+/* Before an event is refused by what the topic said a while ago: a person may have mended it. */
+static int look_again(struct ph_kafka *k, struct ph_kafka_topic *topic, struct ph_error *err)
+{
+    if (ph_clock_mono_us() - topic->asked_us < LOOK_AGAIN_MS * 1000) {
+        return PUMP_ALL;
+    }
+    topic->known = false;
+    int rc = meet_topic(k, topic, err);
+    return rc == PH_E_REFUSED ? PUMP_WAIT : rc; /* told when it is met anew */
+}
+
 static int hand_over(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event,
                      struct ph_error *err)
 {
@@ -279,10 +291,17 @@ static int hand_over(struct ph_kafka *k, struct ph_batch *batch, struct ph_event
         return PUMP_WAIT; /* alone */
     }
     if (hopeless(k, topic, event, cause, sizeof cause)) {
-        if (k->outstanding == 0) {
-            refuse(k, batch, event, cause);
+        if (k->outstanding > 0) {
+            return PUMP_WAIT;
         }
-        return PUMP_WAIT;
+        rc = look_again(k, topic, err);
+        if (rc != PUMP_ALL) {
+            return rc;
+        }
+        if (hopeless(k, topic, event, cause, sizeof cause)) {
+            refuse(k, batch, event, cause);
+            return PUMP_WAIT;
+        }
     }
     return after_produce(k, batch, event, topic, produce(k, topic, event), err);
 }

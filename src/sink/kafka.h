@@ -28,6 +28,7 @@ struct ph_kafka_topic {
     struct ph_kafka_topic *next; /* in its bucket */
     rd_kafka_topic_t *handle;    /* of the present producer; NULL until it is used */
     int64_t max_bytes;           /* max.message.bytes */
+    int64_t asked_us;            /* when the topic said so */
     bool compacted;
     bool known; /* exists, with leaders, as of the present producer */
     size_t name_len;

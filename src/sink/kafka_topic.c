@@ -175,6 +175,7 @@ int ph_kafka_topic_ask(struct ph_kafka *k, struct ph_kafka_topic *topic, struct 
         return ph_fail(err, PH_E_UNAVAILABLE, "topic %s: %s", topic->name, rd_kafka_err2str(rc));
     }
     read_config(k, topic);
+    topic->asked_us = ph_clock_mono_us();
     topic->known = true;
     return 0;
 }

@@ -54,7 +54,7 @@ def poisoned(posthorn, log, c, kafka):
     for n in range(4):
         publish(c, "a", n, 4000 if n == 1 else 1)
         publish(c, "b", n)
-    relay = posthorn.start_relay(log.dsn(), kafka.uri, settings=QUICK | {"route.topic": topic, "sink.compression": "none"})
+    relay = posthorn.start_relay(log.dsn(), kafka.uri, settings=QUICK | {"route.topic": topic})
     until(lambda: counts(posthorn, log) == (1, 2, 0), 30, "the event to be dead and two to wait behind it")
     assert sequences(kafka, topic)[0] == {"a": [0], "b": [0, 1, 2, 3]}
     return topic, relay
@@ -76,7 +76,7 @@ def test_mended_and_redriven_while_it_runs(posthorn, log, c, kafka, poisoned):
 
 def test_discarded_while_it_runs(posthorn, log, c, kafka, poisoned):
     topic, relay = poisoned
-    posthorn.run("dead", "discard", log.dsn(), "--error-like", "%size%", "--reason", "too large for anybody", check=True)
+    posthorn.run("dead", "discard", log.dsn(), "--error-like", "%large%", "--reason", "too large for anybody", check=True)
     until(lambda: sequences(kafka, topic)[0]["a"] == [0, 2, 3], 30, "the key to go on without it")
     until(lambda: counts(posthorn, log) == (0, 0, 0), 30, "the rows to be gone")
     assert relay.stop() == 0 and list(states(c, pipeline="default").values()) == ["discarded"]
@@ -86,7 +86,7 @@ def test_passed_and_redriven_later(posthorn, log, c, kafka):
     topic = kafka.create_topic(f"t.{log.name}", 2, SMALL)
     for n in range(3):
         publish(c, "a", n, 4000 if n == 1 else 1)
-    relay = posthorn.start_relay(log.dsn(), kafka.uri, settings=QUICK | {"route.topic": topic, "sink.compression": "none", "on_dead": "skip"})
+    relay = posthorn.start_relay(log.dsn(), kafka.uri, settings=QUICK | {"route.topic": topic, "on_dead": "skip"})
     until(lambda: sequences(kafka, topic)[0] == {"a": [0, 2]} and counts(posthorn, log) == (1, 0, 0), 30, "the key to go on")
     (dead,) = answer("dead", "list", log.dsn())["events"]
     headers = sequences(kafka, topic)[1]
