@@ -145,7 +145,7 @@ int ph_compare_record(struct ph_compare *c, const struct ph_record *record, stru
     int64_t number = c->result.records++;
     struct id_item item = {record->id, record->at, number};
     int rc = ph_spool_put(c->by_id, part_of_id(c, &record->id), &item, err);
-    if (rc < 0 || !record->key.ptr) {
+    if (rc < 0 || !record->key.ptr || record->late) {
         return rc;
     }
     uint64_t key = ph_str_hash(record->key);

@@ -22,6 +22,12 @@
 
 enum ph_park_state { PH_PARK_PARKED, PH_PARK_DEAD, PH_PARK_SCHEDULED };
 
+/* Headers that an event carries when it does not stand where the log has it: its time came only
+ * now; a person redrove it when its key had gone on; an event in front of it was passed. */
+#define PH_HEADER_SCHEDULED "posthorn-scheduled"
+#define PH_HEADER_REDRIVEN  "posthorn-redriven"
+#define PH_HEADER_GAP       "posthorn-gap"
+
 /* An event that its key has gone on without, and that nobody was told of. */
 struct ph_gap {
     struct ph_uuid id;

@@ -302,8 +302,8 @@ static int tell_gap(struct ph_pipeline *p, struct ph_batch *batch, struct ph_eve
     ph_uuid_format(&gap.id, id);
     event->gap = kept;
     ph_batch_owe(batch, event);
-    return put_header(p, batch, event, PH_STR("posthorn-gap"),
-                      (struct ph_str){id, PH_UUID_TEXT_LEN}, err);
+    return put_header(p, batch, event, PH_STR(PH_HEADER_GAP), (struct ph_str){id, PH_UUID_TEXT_LEN},
+                      err);
 }
 
 static int screen_refused(struct ph_pipeline *p, struct ph_batch *batch, struct ph_event *event,
@@ -426,19 +426,30 @@ int ph__park_refused(struct ph_pipeline *p, struct ph_error *err)
 
 /* --- coming back ------------------------------------------------------------------------------ */
 
-/* An event that its key went on without says so. */
-static int tell_redriven(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
+/* An event that does not stand where the log has it says why. */
+static int tell_late(struct ph_pipeline *p, struct ph_batch *batch, struct ph_event *event,
+                     struct ph_error *err)
 {
-    for (size_t i = 0; i < batch->count; i++) {
-        struct ph_event *event = &batch->events[i];
-        int rc = event->park->passed && event->verdict == PH_PENDING
-                     ? put_header(p, batch, event, PH_STR("posthorn-redriven"), PH_STR("true"), err)
-                     : 0;
-        if (rc < 0) {
-            return rc;
+    const struct ph_str yes = PH_STR("true");
+    int rc = 0;
+    if (event->park->passed) {
+        rc = put_header(p, batch, event, PH_STR(PH_HEADER_REDRIVEN), yes, err);
+    }
+    if (rc == 0 && event->deliver_after_us > event->created_us) {
+        rc = put_header(p, batch, event, PH_STR(PH_HEADER_SCHEDULED), yes, err);
+    }
+    return rc;
+}
+
+static int tell_all_late(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < batch->count && rc == 0; i++) {
+        if (batch->events[i].verdict == PH_PENDING) {
+            rc = tell_late(p, batch, &batch->events[i], err);
         }
     }
-    return 0;
+    return rc;
 }
 
 /* Puts what came due into the flow, behind what is there. */
@@ -455,7 +466,7 @@ static int bring_back(struct ph_pipeline *p, struct ph_error *err)
         batch->events[i].order_key = batch->events[i].park->key; /* as it was when it left */
     }
     if (rc >= 0) {
-        rc = tell_redriven(p, batch, err);
+        rc = tell_all_late(p, batch, err);
     }
     if (rc >= 0) {
         rc = ph__park_screen(p, batch, err);

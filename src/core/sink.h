@@ -47,6 +47,7 @@ struct ph_record {
     struct ph_position at;
     struct ph_str key;
     uint64_t lane; /* order is only comparable within a lane: a topic's partition, a file */
+    bool late;     /* redriven or scheduled: it keeps no order */
 };
 
 struct ph_sink_driver {

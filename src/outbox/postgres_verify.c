@@ -11,7 +11,7 @@
 #define LOOKUP_BYTES ((size_t)64 * 1024)
 
 /* The columns of the queries. */
-enum { CP_TICK, CP_POSITION, CP_SNAPSHOT, CP_BASE, CP_START, CP_ESTIMATE };
+enum { CP_POSITION, CP_SNAPSHOT, CP_BASE, CP_START, CP_ESTIMATE };
 enum {
     ROW_POSITION,
     ROW_ID,

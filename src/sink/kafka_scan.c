@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/sys.h"
+#include "core/park.h"
 #include "sink/kafka.h"
 
 #define METADATA_MS 10000
@@ -120,13 +121,15 @@ static bool header(const rd_kafka_headers_t *headers, const char *name, struct p
 static int give(struct scan *s, const rd_kafka_message_t *message)
 {
     rd_kafka_headers_t *headers = NULL;
-    struct ph_str id, at;
+    struct ph_str id, at, late;
     struct ph_record record = {.key = {message->key, message->key_len}};
     if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
         !header(headers, "id", &id) || !header(headers, "posthorn-position", &at) ||
         !ph_uuid_parse(id, &record.id) || !ph_position_parse(at, &record.at)) {
         return 0;
     }
+    record.late =
+        header(headers, PH_HEADER_SCHEDULED, &late) || header(headers, PH_HEADER_REDRIVEN, &late);
     record.lane = ph_str_hash(ph_str_from(rd_kafka_topic_name(message->rkt))) +
                   (uint64_t)(uint32_t)message->partition;
     return s->each(s->arg, &record);

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/sys.h"
 #include "core/envelope.h"
+#include "core/park.h"
 
 #define LINES_MAX   ((size_t)1 << 20) /* in lines when the next is put */
 #define SHRINK_SIZE ((size_t)4 << 20) /* a larger buffer is given back once it is empty */
@@ -85,7 +86,15 @@ static size_t length_bound(const struct ph_event *event)
 
 struct line_fields {
     struct ph_str id, position, key;
+    bool late;
 };
+
+/* What the relay adds stands in front of the event's own headers. */
+static bool tells_late(struct ph_str headers)
+{
+    return ph_str_starts(headers, PH_STR("{\"" PH_HEADER_SCHEDULED "\":\"true\"")) ||
+           ph_str_starts(headers, PH_STR("{\"" PH_HEADER_REDRIVEN "\":\"true\""));
+}
 
 /* Keeps the text of the member if it is one of those wanted. */
 static int take_member(struct ph_arena *arena, const struct ph_json_member *member,
@@ -95,6 +104,7 @@ static int take_member(struct ph_arena *arena, const struct ph_json_member *memb
                          : ph_str_is(member->name, "position")    ? &fields->position
                          : ph_str_is(member->name, "aggregateId") ? &fields->key
                                                                   : NULL;
+    fields->late |= ph_str_is(member->name, "headers") && tells_late(member->value);
     return out ? ph_json_string(arena, member->value, out, err) : 0;
 }
 
@@ -104,7 +114,7 @@ int ph_ndjson_record(struct ph_arena *arena, struct ph_str line, struct ph_recor
     assert(arena && out);
     struct ph_json_walk walk = ph_json_walk_object(line);
     struct ph_json_member member;
-    struct line_fields fields = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
+    struct line_fields fields = {.late = false};
     int rc;
     while ((rc = ph_json_next(&walk, &member, err)) == 1) {
         rc = take_member(arena, &member, &fields, err);
@@ -115,7 +125,7 @@ int ph_ndjson_record(struct ph_arena *arena, struct ph_str line, struct ph_recor
     if (rc < 0) {
         return rc;
     }
-    struct ph_record record = {.key = fields.key};
+    struct ph_record record = {.key = fields.key, .late = fields.late};
     if (!fields.id.ptr || !ph_uuid_parse(fields.id, &record.id)) {
         return ph_fail(err, PH_E_DATA, "\"id\" is absent or no UUID");
     }

@@ -102,6 +102,7 @@ MAY = {
         f"{EVENT}, event_id, payload, headers, created_at)"
         f" {ROW}, gen_random_uuid(), '{{}}', '{{}}', now())",
         f"{EVENT}, payload_bytes, content_type) {ROW}, 'x', 'text/plain')",
+        f"{EVENT}, deliver_after) {ROW}, now())",
         "SELECT posthorn.publish('order', '1', 'created', '{}')",
         "SELECT posthorn.publish('order', '1', 'created', NULL, payload_bytes => 'x', strict => true)",
         "SELECT event_id FROM posthorn.outbox",
@@ -117,16 +118,18 @@ MAY = {
         CHECKPOINT + " ON CONFLICT (pipeline, shard) DO UPDATE SET tick = 1 RETURNING 1",
         "INSERT INTO posthorn.lease (pipeline, epoch, expires_at, owner) VALUES ('p', 1, now(), 'me')"
         " ON CONFLICT (pipeline, shard) DO UPDATE SET epoch = 2 RETURNING epoch",
-        "INSERT INTO posthorn.parked (pipeline, tick, position, state, xid, created_at, event_id,"
-        " aggregate_type, aggregate_id, event_type) VALUES"
-        " ('p', 1, 1, 'skipped', '3', now(), gen_random_uuid(), 'order', '1', 'created')",
+        "INSERT INTO posthorn.parked (pipeline, tick, position, queue_tick, queue_position, state, xid, created_at,"
+        " event_id, aggregate_type, aggregate_id, event_type) VALUES"
+        " ('p', 1, 1, 1, 1, 'dead', '3', now(), gen_random_uuid(), 'order', '1', 'created')",
+        "SELECT posthorn.park('p', 0, 1, '[]')", "SELECT * FROM posthorn.claim_lease('q', 0, 2, 'me', 'us', 1000, 1000)",
+        "SELECT * FROM posthorn.renew_lease('q', 0, 2, 'me', 'us', 1, 1000, NULL)", "DELETE FROM posthorn.parked",
     ],
 }
 MAY_NOT = {
     "posthorn_writer": [
         f"{EVENT}, xid) {ROW}, '5')", f"{EVENT}, bucket) {ROW}, 3)",
         f"{EVENT}, position) OVERRIDING SYSTEM VALUE {ROW}, 3)",
-        f"{EVENT}, deliver_after) {ROW}, now())", f"{EVENT}) {ROW}) RETURNING position",
+        f"{EVENT}) {ROW}) RETURNING position",
         "INSERT INTO posthorn.outbox_3 (aggregate_type, aggregate_id, event_type) VALUES ('a', 'b', 'c')",
         "SELECT * FROM posthorn.outbox", "SELECT payload FROM posthorn.outbox",
         "SELECT event_id FROM posthorn.outbox_3",
@@ -144,7 +147,7 @@ MAY_NOT = {
         "TRUNCATE posthorn.outbox", "TRUNCATE posthorn.outbox_3",
         "INSERT INTO posthorn.tick (snapshot) VALUES (pg_current_snapshot())",
         "UPDATE posthorn.tick SET snapshot = '3:3:'", "DELETE FROM posthorn.tick",
-        "DELETE FROM posthorn.checkpoint", "DELETE FROM posthorn.lease", "DELETE FROM posthorn.parked",
+        "DELETE FROM posthorn.checkpoint", "DELETE FROM posthorn.lease", "DELETE FROM posthorn.pipeline",
         "UPDATE posthorn.meta SET schema_version = 2", "SELECT nextval('posthorn.tick_tick_seq')",
         "SELECT posthorn.forget('p', 'me')", "SELECT posthorn.erase('order', '1', 'me')",
         "UPDATE posthorn.audit SET who = 'him'", "DELETE FROM posthorn.audit",
@@ -304,8 +307,9 @@ def test_publish_names_an_empty_argument(db, argument, value):
 
 def test_publish_refuses_what_no_reader_could_send(db):
     with db.connect() as c:
-        with pytest.raises(errors.FeatureNotSupported, match="deliver_after"):
-            c.execute("SELECT posthorn.publish('t', 'i', 'e', '{}', deliver_after => now())")
+        for never in ("infinity", "-infinity"):
+            with pytest.raises(errors.InvalidParameterValue, match="deliver_after must be a time"):
+                c.execute("SELECT posthorn.publish('t', 'i', 'e', '{}', deliver_after => %s)", [never])
         with pytest.raises(errors.InvalidParameterValue, match="not both"):
             c.execute("SELECT posthorn.publish('t', 'i', 'e', '{}', payload_bytes => 'x')")
         with pytest.raises(errors.InvalidParameterValue, match="headers must be"):

@@ -203,9 +203,9 @@ def test_skipped(delivered):
     event = json.loads(lines[900])
     tick, position = event["position"].split("-")
     with delivered.db.connect() as c:
-        c.execute("INSERT INTO posthorn.parked (pipeline, tick, position, state, xid, created_at, event_id, aggregate_type, "
-                  "aggregate_id, event_type) SELECT 'default', %s, position, 'skipped', xid, created_at, event_id, "
-                  "aggregate_type, aggregate_id, event_type FROM posthorn.outbox WHERE position = %s", (tick, position))
+        c.execute("INSERT INTO posthorn.parked (pipeline, tick, position, queue_tick, queue_position, state, xid, created_at, event_id, "
+                  "aggregate_type, aggregate_id, event_type) SELECT 'default', %s, position, 1, position, 'dead', xid, created_at, "
+                  "event_id, aggregate_type, aggregate_id, event_type FROM posthorn.outbox WHERE position = %s", (tick, position))
         delivered.held(events=1019, records=1020, skipped=1)  # delivered all the same: known
         delivered.change(lines[:900] + lines[901:])
         delivered.held(events=1019, records=1019, skipped=1)

@@ -48,7 +48,7 @@ static void sink_has_at(struct world *w, int64_t n, struct ph_position at)
     char key[32];
     int64_t k = n % w->keys;
     (void)snprintf(key, sizeof key, "key-%lld", (long long)k);
-    struct ph_record record = {id_of(n), at, ph_str_from(key), (uint64_t)k % w->lanes};
+    struct ph_record record = {id_of(n), at, ph_str_from(key), (uint64_t)k % w->lanes, false};
     assert_int_equal(ph_compare_record(w->compare, &record, NULL), 0);
 }
 
@@ -194,10 +194,16 @@ static void other_keys_and_lanes(void **state)
     for (size_t i = 0; i < COUNT(order); i++) {
         sink_has(&w, order[i]);
     }
-    struct ph_record record = {id_of(4), {1, 1}, PH_STR("key-0"), 77};
+    struct ph_record record = {id_of(4), {1, 1}, PH_STR("key-0"), 77, false};
     record.at = at_of(4);
     assert_int_equal(ph_compare_record(w.compare, &record, NULL), 0);
-    record = (struct ph_record){id_of(5), {1, 5}, {NULL, 0}, 77}; /* no key: no order */
+    record = (struct ph_record){id_of(7), at_of(7), PH_STR("key-0"), 77, false};
+    log_event(&w, 7);
+    assert_int_equal(ph_compare_record(w.compare, &record, NULL), 0);
+    record = (struct ph_record){id_of(6), at_of(6), PH_STR("key-0"), 77, true}; /* late */
+    log_event(&w, 6);
+    assert_int_equal(ph_compare_record(w.compare, &record, NULL), 0);
+    record = (struct ph_record){id_of(5), {1, 5}, {NULL, 0}, 77, false}; /* no key: no order */
     log_event(&w, 5);
     assert_int_equal(ph_compare_record(w.compare, &record, NULL), 0);
     finish(&w);
@@ -260,7 +266,7 @@ static void one_id_twice_in_the_log(void **state)
         struct world w;
         begin(&w, 0);
         struct ph_uuid id = id_of(1);
-        struct ph_record record = {id, {1, 10}, PH_STR("k"), 0};
+        struct ph_record record = {id, {1, 10}, PH_STR("k"), 0, false};
         assert_int_equal(ph_compare_event(w.compare, &id, 10, NULL), 0);
         assert_int_equal(ph_compare_event(w.compare, &id, 20, NULL), 0);
         assert_int_equal(ph_compare_record(w.compare, &record, NULL), 0);
@@ -336,7 +342,7 @@ static void memory_runs_out(void **state)
         struct ph_compare *compare = NULL;
         struct ph_compare_result result;
         struct ph_uuid id = id_of(1);
-        struct ph_record record = {id, {1, 1}, PH_STR("k"), 0};
+        struct ph_record record = {id, {1, 1}, PH_STR("k"), 0, false};
         struct world w = {.unknown = PH_ORIGIN_NONE};
         struct ph_compare_lookup lookup = {ask, &w};
         unit_memory_fail_after(ok);
