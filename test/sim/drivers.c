@@ -10,7 +10,6 @@
 #include "world.h"
 
 #define REAL_SOURCE (&ph_source_memory)
-#define REAL_SINK   (&ph_sink_memory)
 
 enum fate { DO, FAIL, DO_AND_FAIL };
 
@@ -412,19 +411,24 @@ const struct ph_source_driver sim_source = {
 
 /* --- sink ------------------------------------------------------------------------------------- */
 
+static const struct ph_sink_driver *real_sink(void)
+{
+    return world.knobs.sink == 2 ? &lanes_sink : &ph_sink_memory;
+}
+
 static int sink_open(const struct ph_sink_env *env, const void *config, void **ret,
                      struct ph_error *err)
 {
     struct guard *guard = new_guard(config);
     enum fate fate = gate(guard, "sink open");
-    int rc = fate == FAIL ? 0 : REAL_SINK->open(env, NULL, &guard->real, err);
+    int rc = fate == FAIL ? 0 : real_sink()->open(env, NULL, &guard->real, err);
     rc = answer(guard, "sink open", fate, rc, err);
     if (rc == 0) {
         *ret = guard;
         return 0;
     }
     if (guard->real) {
-        REAL_SINK->close(guard->real);
+        real_sink()->close(guard->real);
     }
     free(guard);
     return rc;
@@ -434,7 +438,7 @@ static int sink_resume(void *ctx, struct ph_checkpoint *ret, struct ph_error *er
 {
     struct guard *guard = ctx;
     enum fate fate = gate(guard, "resume");
-    int rc = fate == FAIL ? 0 : REAL_SINK->resume(guard->real, ret, err);
+    int rc = fate == FAIL ? 0 : real_sink()->resume(guard->real, ret, err);
     return answer(guard, "resume", fate, rc, err);
 }
 
@@ -464,7 +468,7 @@ static int sink_submit(void *ctx, struct ph_batch *batch, struct ph_error *err)
                   (long long)batch->events[0].position);
         check_submit(guard->life, batch);
     }
-    int rc = fate == FAIL ? 0 : REAL_SINK->submit(guard->real, batch, err);
+    int rc = fate == FAIL ? 0 : real_sink()->submit(guard->real, batch, err);
     ph_memory_store_down(world.store, 0, 0, 0);
     check_delivered(guard->life);
     return answer(guard, "submit", fate, rc, err);
@@ -475,7 +479,7 @@ static int sink_poll(void *ctx, int timeout_ms, struct ph_error *err)
     struct guard *guard = ctx;
     enum fate fate = sink_gate(guard, "poll");
     check_waited(guard->life);
-    int rc = fate == FAIL ? 0 : REAL_SINK->poll(guard->real, 0, err);
+    int rc = fate == FAIL ? 0 : real_sink()->poll(guard->real, 0, err);
     ph_memory_store_down(world.store, 0, 0, 0);
     check_delivered(guard->life);
     if (timeout_ms > 0) {
@@ -486,34 +490,35 @@ static int sink_poll(void *ctx, int timeout_ms, struct ph_error *err)
 
 static int sink_fd(void *ctx)
 {
-    return REAL_SINK->fd(((struct guard *)ctx)->real);
+    return real_sink()->fd(((struct guard *)ctx)->real);
 }
 
 static void sink_abandon(void *ctx)
 {
     struct guard *guard = ctx;
     tasks_step();
+    real_sink()->abandon(guard->real);
+    check_delivered(guard->life);
     check_abandon(guard->life);
-    REAL_SINK->abandon(guard->real);
 }
 
 static void sink_close(void *ctx)
 {
     struct guard *guard = ctx;
     tasks_step();
-    REAL_SINK->close(guard->real);
+    real_sink()->close(guard->real);
     free(guard);
 }
 
-const struct ph_sink_driver sim_sink = {
-    .name = "memory",
-    .caps = PH_SINK_RECORDS | PH_SINK_CHECKPOINT,
-    .refusal_order = PH_REFUSAL_PREFIX,
-    .open = sink_open,
-    .resume = sink_resume,
-    .submit = sink_submit,
-    .poll = sink_poll,
-    .fd = sink_fd,
-    .abandon = sink_abandon,
-    .close = sink_close,
+#define SINK(abilities)                                                                     \
+    {                                                                                       \
+        .name = "memory", .caps = (abilities), .refusal_order = PH_REFUSAL_PREFIX,          \
+        .open = sink_open, .resume = sink_resume, .submit = sink_submit, .poll = sink_poll, \
+        .fd = sink_fd, .abandon = sink_abandon, .close = sink_close,                        \
+    }
+
+const struct ph_sink_driver sim_sink[] = {
+    SINK(PH_SINK_RECORDS | PH_SINK_CHECKPOINT),
+    SINK(PH_SINK_RECORDS),
+    SINK(PH_SINK_RECORDS),
 };

@@ -69,6 +69,7 @@ static struct knobs draw_knobs(struct dice *dice)
         .redrive_in = draw_rate(dice, 3),
         .discard_in = draw_rate(dice, 5),
         .rest_in = draw_rate(dice, 10),
+        .sink = (unsigned)dice_below(dice, 3),
         .own_ticks = dice_one_in(dice, 2),
     };
     draw_options(dice, &knobs);
@@ -90,7 +91,7 @@ static void life_begin(struct life *life, struct slot *slot)
     config->to = world.to;
     config->source = &sim_source;
     config->source_config = life;
-    config->sink = &sim_sink;
+    config->sink = &sim_sink[world.knobs.sink];
     config->sink_config = life;
     config->route = &life->route;
     rc = ph_stop_init(&life->stop, NULL);
@@ -371,7 +372,7 @@ static void world_begin(uint64_t seed)
     ph_memory_store_judge(world.store, judge, NULL);
     ph_memory_store_delay(world.store, (unsigned)dice_below(dice, 4));
     ph_memory_store_pace(world.store, dice_below(dice, 4));
-    ph_memory_store_keep_checkpoint(world.store, dice_one_in(dice, 4));
+    ph_memory_store_keep_checkpoint(world.store, world.knobs.sink == 0 && dice_one_in(dice, 2));
 }
 
 void world_live(uint64_t seed)

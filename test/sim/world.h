@@ -28,8 +28,10 @@ struct knobs {
     unsigned retry_in, reject_in;          /* attempts that the sink refuses */
     unsigned poison_in, flaw_in, later_in; /* events: never accepted, unreadable, deliver_after */
     unsigned redrive_in, discard_in, rest_in; /* what people do, and how often they pause it */
-    bool own_ticks;                           /* the world makes ticks, not the reader */
-    bool tidy;                                /* in the end a person sees to every dead event */
+    /* 0: the memory sink with a checkpoint of its own; 1: without; 2: lanes */
+    unsigned sink;
+    bool own_ticks; /* the world makes ticks, not the reader */
+    bool tidy;      /* in the end a person sees to every dead event */
     struct ph_pipeline_options options;
     struct ph_retry_options retry;
 };
@@ -116,7 +118,9 @@ void world_live(uint64_t seed);
 
 /* The drivers that stand before the memory drivers; their config is a struct life. */
 extern const struct ph_source_driver sim_source;
-extern const struct ph_sink_driver sim_sink;
+extern const struct ph_sink_driver sim_sink[];
+/* A sink like a broker, in lanes.c. */
+extern const struct ph_sink_driver lanes_sink;
 /* Whether that bug is planted. */
 bool sim_planted(const char *plant);
 extern const char *const sim_plants[];
