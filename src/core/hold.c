@@ -132,19 +132,17 @@ bool ph_hold_has(const struct ph_hold *hold, struct ph_str key)
 
 /* --- gaps ------------------------------------------------------------------------------------- */
 
-/* A place for one gap: 1 + its index, or 0 without memory. The free ones are a list through
- * at.tick.
- */
+/* A place for one gap: 1 + its index, or 0 without memory. */
 static uint32_t gap_place(struct ph_hold *hold)
 {
     if (hold->gap_free > 0) {
         uint32_t place = hold->gap_free;
-        hold->gap_free = (uint32_t)hold->gaps[place - 1].at.tick;
+        hold->gap_free = hold->gaps[place - 1].next;
         return place;
     }
     if (hold->gap_count == hold->gap_room) {
         size_t room = hold->gap_room ? hold->gap_room * 2 : FIRST_ROOM;
-        struct ph_gap *gaps = ph_mem_resize(hold->gaps, room * sizeof *gaps);
+        struct ph_hold_gap *gaps = ph_mem_resize(hold->gaps, room * sizeof *gaps);
         if (!gaps) {
             return 0;
         }
@@ -154,35 +152,61 @@ static uint32_t gap_place(struct ph_hold *hold)
     return (uint32_t)++hold->gap_count;
 }
 
+static void give_place(struct ph_hold *hold, uint32_t place)
+{
+    hold->gaps[place - 1].next = hold->gap_free;
+    hold->gap_free = place;
+}
+
+/* The link, in the entry or in a gap, to the newest gap of a key that is not behind `at`. */
+static uint32_t *gap_link(struct ph_hold *hold, struct ph_hold_entry *entry, struct ph_position at)
+{
+    uint32_t *link = &entry->gap;
+    while (*link && ph_position_cmp(hold->gaps[*link - 1].gap.at, at) > 0) {
+        link = &hold->gaps[*link - 1].next;
+    }
+    return link;
+}
+
 int ph_hold_put_gap(struct ph_hold *hold, struct ph_str key, const struct ph_gap *gap,
                     struct ph_error *err)
 {
     if (!key.ptr) {
         return 0;
     }
-    uint64_t hash = hash_of(key);
-    struct ph_hold_entry *entry = hold->used ? find(hold, hash) : NULL;
-    uint32_t place = entry && entry->gap ? entry->gap : gap_place(hold);
-    entry = place ? entry_for(hold, hash, err) : NULL;
-    if (!entry) {
+    uint32_t place = gap_place(hold);
+    if (place == 0) {
         return ph_fail(err, PH_E_NOMEM, "no memory for a gap");
     }
-    entry->gap = place;
-    hold->gaps[place - 1] = *gap;
+    struct ph_hold_entry *entry = entry_for(hold, hash_of(key), err);
+    if (!entry) {
+        give_place(hold, place);
+        return PH_E_NOMEM;
+    }
+    uint32_t *link = gap_link(hold, entry, gap->at);
+    bool known = *link && ph_position_cmp(hold->gaps[*link - 1].gap.at, gap->at) == 0;
+    if (known) {
+        give_place(hold, place);
+        return 0;
+    }
+    hold->gaps[place - 1] = (struct ph_hold_gap){*gap, *link};
+    *link = place;
     return 0;
 }
 
-bool ph_hold_take_gap(struct ph_hold *hold, struct ph_str key, struct ph_gap *ret)
+bool ph_hold_take_gap(struct ph_hold *hold, struct ph_str key, struct ph_position at,
+                      struct ph_gap *ret)
 {
     struct ph_hold_entry *entry = key.ptr && hold->used ? find(hold, hash_of(key)) : NULL;
-    if (!entry || entry->gap == 0) {
+    uint32_t *link = entry ? gap_link(hold, entry, at) : NULL;
+    if (!link || *link == 0) {
         return false;
     }
-    struct ph_gap *gap = &hold->gaps[entry->gap - 1];
-    *ret = *gap;
-    gap->at.tick = hold->gap_free;
-    hold->gap_free = entry->gap;
-    entry->gap = 0;
+    uint32_t place = *link;
+    struct ph_hold_gap *taken = &hold->gaps[place - 1];
+    *ret = taken->gap;
+    *link = taken->next;
+    give_place(hold, place);
     if (is_free(entry)) {
         close_up(hold, entry);
     }

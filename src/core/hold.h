@@ -11,14 +11,19 @@
 struct ph_hold_entry {
     uint64_t hash;
     uint32_t rows;
-    uint32_t gap; /* 1 + its index in gaps; 0: none */
+    uint32_t gap; /* 1 + the index in gaps of its newest; 0: none */
+};
+
+struct ph_hold_gap {
+    struct ph_gap gap;
+    uint32_t next; /* of the key, the next older one: 1 + its index; 0: none */
 };
 
 /* Zero-initialise it. */
 struct ph_hold {
     struct ph_hold_entry *entries; /* open addressing; rows 0 and gap 0: free */
     size_t room, used;             /* room is a power of two */
-    struct ph_gap *gaps;
+    struct ph_hold_gap *gaps;
     size_t gap_count, gap_room;
     uint32_t gap_free; /* 1 + the index of a gap that is not used; 0: none */
 };
@@ -40,10 +45,11 @@ void ph_hold_take(struct ph_hold *hold, struct ph_str key);
 /* Whether a key has rows. */
 bool ph_hold_has(const struct ph_hold *hold, struct ph_str key);
 
-/* Remembers that an event of the key was passed, in place of an older one. */
+/* Remembers that an event of the key was passed. */
 int ph_hold_put_gap(struct ph_hold *hold, struct ph_str key, const struct ph_gap *gap,
                     struct ph_error *err) PH_MUST_CHECK;
-/* Takes the key's gap; false when it has none. */
-bool ph_hold_take_gap(struct ph_hold *hold, struct ph_str key, struct ph_gap *ret);
+/* Takes the key's newest gap up to a place in the log; false when it has none there. */
+bool ph_hold_take_gap(struct ph_hold *hold, struct ph_str key, struct ph_position at,
+                      struct ph_gap *ret);
 
 #endif

@@ -248,16 +248,22 @@ static bool must_wait(const struct ph_pipeline *p, const struct ph_event *event)
 }
 
 /* The first event behind one that failed whose key it is, in a due batch, goes back to its row. */
-static void return_behind(struct ph_batch *batch, const struct ph_event *failed)
+static int return_behind(struct ph_pipeline *p, struct ph_batch *batch,
+                         const struct ph_event *failed, struct ph_error *err)
 {
     size_t from = (size_t)(failed - batch->events) + 1;
     for (size_t i = from; i < batch->count && failed->order_key.ptr; i++) {
         struct ph_event *event = &batch->events[i];
         if (event->verdict == PH_PENDING && event->park->state != PH_PARK_SCHEDULED &&
             event->order_key.ptr && ph_str_eq(event->order_key, failed->order_key)) {
+            int rc = keep_gap(p, event, err);
+            if (rc < 0) {
+                return rc;
+            }
             ph_batch_return(batch, event);
         }
     }
+    return 0;
 }
 
 static int put_header(struct ph_pipeline *p, struct ph_batch *batch, struct ph_event *event,
@@ -288,7 +294,8 @@ static int tell_gap(struct ph_pipeline *p, struct ph_batch *batch, struct ph_eve
                     struct ph_error *err)
 {
     struct ph_gap gap;
-    if (event->gap || !ph_hold_take_gap(&p->parking.hold, event->order_key, &gap)) {
+    if (event->gap ||
+        !ph_hold_take_gap(&p->parking.hold, event->order_key, ph_event_at(event), &gap)) {
         return 0;
     }
     if (ph_position_cmp(gap.at, ph_event_at(event)) == 0) {
@@ -314,7 +321,7 @@ static int screen_refused(struct ph_pipeline *p, struct ph_batch *batch, struct 
     }
     int rc = fail(p, batch, event, err);
     if (rc == 0 && batch->due && event->leaves != PH_LEAVES_PASSED) {
-        return_behind(batch, event);
+        rc = return_behind(p, batch, event, err);
     }
     return rc;
 }
