@@ -58,11 +58,20 @@ uint64_t check_rows(void)
     return hash;
 }
 
+static void check_passed(void)
+{
+    for (size_t i = 0; i < world.fact_count; i++) {
+        const struct ph_memory_parked *row = row_of(&world.facts[i]);
+        world.facts[i].was_passed |= row && row->passed;
+    }
+}
+
 /* Whether its key goes on without the event. */
 static bool is_let_pass(const struct fact *fact)
 {
     const struct ph_memory_parked *row = row_of(fact);
-    return fact->later || fact->discarded || (row && row->passed);
+    return world.knobs.keyless || fact->unwanted || fact->later || fact->discarded ||
+           (row && row->passed);
 }
 
 bool check_fenced(const struct life *life)
@@ -144,20 +153,59 @@ static void check_order(const struct fact *fact)
     }
 }
 
-static bool has_header(const struct ph_memory_record *record, const char *name)
+/* The value of a header; ptr NULL: none. */
+static struct ph_str header_of(const struct ph_memory_record *record, const char *name)
 {
     for (unsigned i = 0; i < record->header_count; i++) {
         if (ph_str_is(record->headers[i].name, name)) {
-            return true;
+            return record->headers[i].value;
         }
     }
-    return false;
+    return (struct ph_str){NULL, 0};
+}
+
+/* A gap that is told is one: an event of the key that was passed. */
+static void check_gap(const struct fact *fact, const struct ph_memory_record *record)
+{
+    struct ph_str told = header_of(record, "posthorn-gap");
+    struct ph_uuid id;
+    if (!told.ptr) {
+        return;
+    }
+    struct fact *gap = ph_uuid_parse(told, &id) ? check_fact(&id) : NULL;
+    if (!gap || gap->key != fact->key || gap == fact) {
+        sim_broken("event %lld tells of a gap that is none of its key's",
+                   (long long)fact->position);
+    }
+    gap->gap_told = true;
+    sim_tally->gaps++;
+}
+
+/* The newest event in front of it that its key went on without has been told of, or this one tells
+ * of another: one each. */
+static void check_gap_told(const struct fact *fact, const struct ph_memory_record *record)
+{
+    if (world.knobs.keyless || header_of(record, "posthorn-gap").ptr ||
+        header_of(record, "posthorn-redriven").ptr) {
+        return;
+    }
+    const struct fact *gap = NULL;
+    for (const struct fact *other = world.facts; other < fact; other++) {
+        const struct ph_memory_parked *row = row_of(other);
+        bool passed = row && row->passed && row->state == PH_PARK_DEAD && !row->discarded;
+        gap = other->key == fact->key && passed && other->was_passed ? other : gap;
+    }
+    if (gap && !gap->gap_told) {
+        sim_broken("event %lld is delivered behind event %lld, which is dead, and nobody was told",
+                   (long long)fact->position, (long long)gap->position);
+    }
 }
 
 /* An event behind which others of its key were delivered says so, unless it was to come later. */
 static void check_redriven(const struct fact *fact, const struct ph_memory_record *record)
 {
-    bool told = fact->later || has_header(record, "posthorn-redriven");
+    bool told =
+        world.knobs.keyless || fact->later || header_of(record, "posthorn-redriven").ptr != NULL;
     for (const struct fact *other = fact + 1; other < world.facts + world.fact_count; other++) {
         if (other->key == fact->key && other->delivered > 0 && !other->later && !told) {
             sim_broken("event %lld of key %u is delivered behind event %lld, and does not say so",
@@ -172,14 +220,15 @@ static void check_record(struct life *life, const struct ph_memory_record *recor
     sim_trace("  delivered: event %lld of key %u%s", (long long)fact->position, fact->key,
               fact->delivered ? ", again" : "");
     sim_tally->delivered++;
-    sim_tally->gaps += has_header(record, "posthorn-gap");
-    if (fact->poison || fact->flawed) {
+    check_gap(fact, record);
+    if (fact->poison || fact->flawed || fact->unwanted) {
         sim_broken("event %lld cannot be delivered, and is", (long long)fact->position);
     }
     if (fact->delivered++ == 0) {
         check_order(fact);
         if (!check_fenced(life)) { /* else it cannot know that the key went on meanwhile */
             check_redriven(fact, record);
+            check_gap_told(fact, record);
         }
     } else {
         sim_tally->repeated++;
@@ -219,11 +268,13 @@ void check_abandon(struct life *life)
 
 static bool is_settled(const struct fact *fact)
 {
-    return fact->told_sent || row_of(fact) || (world.store->keep_checkpoint && fact->delivered > 0);
+    return fact->unwanted || fact->told_sent || row_of(fact) ||
+           (world.store->keep_checkpoint && fact->delivered > 0);
 }
 
 void check_stored(struct life *life, uint64_t rows_before)
 {
+    check_passed();
     if (life->epoch < world.epoch_max && rows_before != check_rows()) {
         sim_broken("parked rows are changed under epoch %lld, after %lld has begun",
                    (long long)life->epoch, (long long)world.epoch_max);
@@ -311,7 +362,7 @@ void check_end(void)
 {
     for (size_t i = 0; i < world.fact_count; i++) {
         const struct fact *fact = &world.facts[i];
-        if (fact->delivered == 0 && !row_of(fact)) {
+        if (fact->delivered == 0 && !fact->unwanted && !row_of(fact)) {
             sim_broken("event %lld is lost", (long long)fact->position);
         }
     }

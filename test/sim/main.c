@@ -167,12 +167,11 @@ static struct tally sum(void)
 static void print_tally(const struct tally *t)
 {
     static const char *const words[] = {
-        "seeds",        "steps",   "events",    "delivered",
-        "repeated",     "calls",   "crashes",   "lost answers",
-        "asleep",       "slow",    "sink down", "fenced",
-        "late submits", "retries", "rejects",   "stops",
-        "rows",         "dead",    "scheduled", "redriven",
-        "discarded",    "pauses",  "gaps told", "requests for memory refused"};
+        "seeds",     "steps",   "events",       "delivered", "repeated",
+        "calls",     "crashes", "lost answers", "asleep",    "slow",
+        "sink down", "fenced",  "late submits", "retries",   "rejects",
+        "stops",     "rows",    "dead",         "scheduled", "redriven",
+        "discarded", "pauses",  "gaps told",    "unwanted",  "requests for memory refused"};
     const uint64_t *counts = (const uint64_t *)t;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         (void)printf("%s%" PRIu64 " %s", i ? ", " : "", counts[i], words[i]);

@@ -70,6 +70,8 @@ static struct knobs draw_knobs(struct dice *dice)
         .discard_in = draw_rate(dice, 5),
         .rest_in = draw_rate(dice, 10),
         .sink = (unsigned)dice_below(dice, 3),
+        .unwanted_in = draw_rate(dice, 5),
+        .keyless = dice_one_in(dice, 12),
         .own_ticks = dice_one_in(dice, 2),
     };
     draw_options(dice, &knobs);
@@ -78,12 +80,21 @@ static struct knobs draw_knobs(struct dice *dice)
 
 /* --- instances -------------------------------------------------------------------------------- */
 
+static char wanted_type[] = "placed";
+
 static void life_begin(struct life *life, struct slot *slot)
 {
     *life = (struct life){.slot = slot, .number = ++world.lives};
     struct ph_pipeline_config *config = &life->config;
     int rc = ph_options_defaults(ph_route_options, &life->route, NULL);
     assert(rc == 0);
+    static struct ph_match_config match = {.event_type = wanted_type};
+    if (world.knobs.keyless) {
+        rc =
+            ph_option_set(ph_route_options, &life->route, "route", PH_STR("key"), PH_STR(""), NULL);
+        assert(rc == 0);
+    }
+    config->match = &match;
     config->options = world.knobs.options;
     config->retry = world.knobs.retry;
     config->name = SIM_PIPELINE;
@@ -168,15 +179,17 @@ static void append(void)
     *fact = (struct fact){.key = (unsigned)dice_below(&world.plan, world.knobs.keys)};
     (void)snprintf(key, sizeof key, "key-%u", fact->key);
     (void)snprintf(payload, sizeof payload, "{\"n\":%zu}", world.fact_count + 1);
-    fact->poison = dice_one_in(&world.plan, world.knobs.poison_in);
-    fact->flawed = dice_one_in(&world.plan, world.knobs.flaw_in);
+    fact->unwanted = dice_one_in(&world.plan, world.knobs.unwanted_in);
+    fact->poison = !fact->unwanted && dice_one_in(&world.plan, world.knobs.poison_in);
+    fact->flawed = !fact->unwanted && dice_one_in(&world.plan, world.knobs.flaw_in);
+    sim_tally->unwanted += fact->unwanted;
     fact->later = dice_one_in(&world.plan, world.knobs.later_in);
     fact->id.bytes[0] = 0x51;
     fact->id.bytes[15] = (uint8_t)(world.fact_count + 1);
     const struct ph_event event = {.id = fact->id,
                                    .aggregate_type = PH_STR("order"),
                                    .aggregate_id = ph_str_from(key),
-                                   .event_type = PH_STR("placed"),
+                                   .event_type = fact->unwanted ? PH_STR("seen") : PH_STR("placed"),
                                    .payload = ph_str_from(payload),
                                    .headers_json = PH_STR("{}"),
                                    .deliver_after_us = fact->later ? some_time_later() : 0};
@@ -184,9 +197,9 @@ static void append(void)
     assert(fact->position > 0);
     world.fact_count++;
     sim_tally->events++;
-    sim_trace("writes event %lld of key %u%s%s%s", (long long)fact->position, fact->key,
+    sim_trace("writes event %lld of key %u%s%s%s%s", (long long)fact->position, fact->key,
               fact->poison ? ", poison" : "", fact->flawed ? ", flawed" : "",
-              fact->later ? ", for later" : "");
+              fact->later ? ", for later" : "", fact->unwanted ? ", unwanted" : "");
 }
 
 static void stop_some(void)

@@ -25,11 +25,13 @@ struct knobs {
     int64_t active_us; /* events come and things go wrong for so long */
     int64_t lease_ms;
     unsigned crash_in, lose_in, stall_in, slow_in, down_in;
-    unsigned retry_in, reject_in;          /* attempts that the sink refuses */
-    unsigned poison_in, flaw_in, later_in; /* events: never accepted, unreadable, deliver_after */
+    unsigned retry_in, reject_in; /* attempts that the sink refuses */
+    unsigned poison_in, flaw_in, later_in,
+        unwanted_in; /* events: never accepted, unreadable, deliver_after */
     unsigned redrive_in, discard_in, rest_in; /* what people do, and how often they pause it */
     /* 0: the memory sink with a checkpoint of its own; 1: without; 2: lanes */
     unsigned sink;
+    bool keyless;   /* the route gives no keys: there is no order to keep */
     bool own_ticks; /* the world makes ticks, not the reader */
     bool tidy;      /* in the end a person sees to every dead event */
     struct ph_pipeline_options options;
@@ -45,6 +47,9 @@ struct fact {
     bool told_sent;     /* the sink has said SENT to an instance */
     bool may_repeat;    /* it was delivered, but that was not stored when a session began */
     bool poison, flawed, later;
+    bool unwanted;     /* by match */
+    bool was_passed;   /* its row said so */
+    bool gap_told;     /* an event behind it has named it */
     bool discarded;    /* a person gave it up */
     unsigned redriven; /* in the end, by a person */
 };
@@ -81,7 +86,7 @@ struct tally {
     uint64_t seeds, steps, events, delivered, repeated, calls;
     uint64_t crashes, losses, stalls, slow, downs, fenced, late, retries, rejects, stops;
     uint64_t parked, dead, scheduled, redriven, discarded, pauses, gaps;
-    uint64_t refused; /* requests for memory */
+    uint64_t unwanted, refused; /* events; requests for memory */
 };
 
 extern struct world {
@@ -94,6 +99,7 @@ extern struct world {
     size_t fact_count, record_count;
     struct slot slots[SIM_SLOTS_MAX];
     unsigned lives;
+    uint64_t calls;              /* of drivers */
     bool calm;                   /* nothing goes wrong any more */
     bool over;                   /* no instance starts any more */
     int64_t epoch_max;           /* of all loads */
