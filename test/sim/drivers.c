@@ -69,6 +69,11 @@ static enum fate gate(struct guard *guard, const char *call)
     if (life->crashed || guard->lost) {
         return FAIL;
     }
+    if (sim_settings.crash && world.calls++ == sim_settings.nth) {
+        world.hits++;
+        crash(life, call);
+        return sim_settings.width == 1 ? FAIL : DO_AND_FAIL;
+    }
     if (world.calm) {
         return DO;
     }

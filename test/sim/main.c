@@ -8,6 +8,8 @@
  *   posthorn_sim ... --oom[=FIRST+COUNT]               small worlds, in which that request of an
  *                                                      instance for memory fails; without a number
  *                                                      each in turn, until a run needs fewer
+ *   posthorn_sim ... --crash[=CALL+1 or 2]             likewise: that call of a driver is a crash,
+ *                                                      1 without and 2 with its effect
  *
  * Each process lives its seeds one after the other; when one ends the process (a broken promise, a
  * failed assertion, a hang), the seed is named and a new process goes on behind it.
@@ -28,13 +30,14 @@
 #include "world.h"
 
 #define JOBS_MAX     16
-#define SEED_SECONDS 60 /* real ones: then it hangs */
-#define SHOWN_MAX    10 /* failing seeds */
+#define SEED_SECONDS 60  /* real ones: then it hangs */
+#define SHOWN_MAX    10  /* failing seeds */
+#define MANY         500 /* seeds */
 
 struct job {
     pid_t pid;
     uint64_t next, last; /* seeds; next is the one that runs */
-    uint64_t oom_from, oom_count;
+    uint64_t nth, width;
     struct tally tally;
 };
 
@@ -65,23 +68,25 @@ static void live_once(uint64_t seed)
     (void)alarm(0);
 }
 
-/* Lets each request for memory fail, alone or with some behind it. */
-static void live_without_memory(struct job *job, uint64_t count)
+/* Lets each request for memory fail, or each call be the crash, until a run needs fewer. */
+static void live_each(struct job *job, uint64_t width)
 {
-    sim_settings.oom_count = job->oom_count = count;
-    for (uint64_t from = 0; from == 0 || oom_hits() > 0; from++) {
-        sim_settings.oom_from = job->oom_from = from;
+    sim_settings.width = job->width = width;
+    sim_settings.nth = 0;
+    do {
+        job->nth = sim_settings.nth;
         live_once(job->next);
-    }
+        sim_settings.nth++;
+    } while (world.hits > 0);
 }
 
 static int run_job(struct job *job)
 {
     sim_tally = &job->tally;
     for (; job->next <= job->last; job->next++) {
-        if (sim_settings.oom) {
-            live_without_memory(job, 1);
-            live_without_memory(job, 12);
+        if (sim_settings.oom || sim_settings.crash) {
+            live_each(job, 1);
+            live_each(job, sim_settings.oom ? 12 : 2);
         } else {
             live_once(job->next);
         }
@@ -109,8 +114,8 @@ static bool failed(const struct job *job, int status)
     if (WIFSIGNALED(status)) {
         (void)fprintf(stderr, "seed %" PRIu64 ": ended by signal %d (%s)\n", job->next,
                       WTERMSIG(status), strsignal(WTERMSIG(status)));
-        sim_settings.oom_from = job->oom_from;
-        sim_settings.oom_count = job->oom_count;
+        sim_settings.nth = job->nth;
+        sim_settings.width = job->width;
         sim_say_replay(job->next);
     }
     return true;
@@ -179,6 +184,22 @@ static void print_tally(const struct tally *t)
     (void)putchar('\n');
 }
 
+/* With enough seeds everything that can go wrong has; else nothing was shown. */
+static bool all_happened(const struct tally *tally)
+{
+    if (sim_settings.oom || sim_settings.crash) {
+        return sim_settings.crash ? tally->crashes > 0 : tally->refused > 0;
+    }
+    const uint64_t *counts = (const uint64_t *)tally;
+    for (size_t i = 0; asked.count >= MANY && i < sizeof *tally / sizeof *counts; i++) {
+        if (counts[i] == 0 && &counts[i] != &tally->refused) {
+            (void)printf("the %zuth of these never happened\n", i + 1);
+            return false;
+        }
+    }
+    return true;
+}
+
 static int run_many(void)
 {
     struct timespec began, ended;
@@ -195,28 +216,25 @@ static int run_many(void)
         (void)printf("planted %s: %s\n", sim_settings.plant, failures ? "found" : "not found");
         return failures == 0;
     }
-    return failures > 0 || (sim_settings.oom && tally.refused == 0);
+    return failures > 0 || !all_happened(&tally);
 }
 
-/* FIRST+COUNT */
-static void parse_oom(const char *text)
+/* NTH+WIDTH */
+static void parse_nth(const char *text)
 {
     char *plus = NULL;
-    sim_settings.oom_from = text ? strtoull(text, &plus, 10) : 0;
-    sim_settings.oom_count = plus && *plus == '+' ? strtoull(plus + 1, NULL, 10) : 1;
+    sim_settings.nth = text ? strtoull(text, &plus, 10) : 0;
+    sim_settings.width = plus && *plus == '+' ? strtoull(plus + 1, NULL, 10) : 1;
 }
 
 static bool parse(int argc, char **argv)
 {
-    static const struct option options[] = {{"seed", required_argument, NULL, 's'},
-                                            {"first", required_argument, NULL, 'f'},
-                                            {"count", required_argument, NULL, 'c'},
-                                            {"jobs", required_argument, NULL, 'j'},
-                                            {"plant", required_argument, NULL, 'p'},
-                                            {"trace", no_argument, NULL, 't'},
-                                            {"same", no_argument, NULL, 'm'},
-                                            {"oom", optional_argument, NULL, 'o'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"seed", required_argument, NULL, 's'},  {"first", required_argument, NULL, 'f'},
+        {"count", required_argument, NULL, 'c'}, {"jobs", required_argument, NULL, 'j'},
+        {"plant", required_argument, NULL, 'p'}, {"trace", no_argument, NULL, 't'},
+        {"same", no_argument, NULL, 'm'},        {"oom", optional_argument, NULL, 'o'},
+        {"crash", optional_argument, NULL, 'x'}, {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         uint64_t number = optarg ? strtoull(optarg, NULL, 10) : 0;
@@ -241,8 +259,10 @@ static bool parse(int argc, char **argv)
             sim_settings.trace = true;
             break;
         case 'o':
-            sim_settings.oom = true;
-            parse_oom(optarg);
+        case 'x':
+            sim_settings.oom = option == 'o';
+            sim_settings.crash = option == 'x';
+            parse_nth(optarg);
             break;
         case 'm':
             asked.same = true;
@@ -270,7 +290,7 @@ int main(int argc, char **argv)
     if (!parse(argc, argv) || (sim_settings.plant && !known_plant(sim_settings.plant))) {
         (void)fprintf(stderr,
                       "usage: %s [--seed N] [--trace] [--first N] [--count N] [--jobs N] "
-                      "[--same] [--plant BUG] [--oom[=FIRST+COUNT]]\n",
+                      "[--same] [--plant BUG] [--oom[=N+W]] [--crash[=N+W]]\n",
                       argv[0]);
         return 64;
     }

@@ -375,9 +375,9 @@ void sim_say_replay(uint64_t seed)
     if (set->plant) {
         (void)fprintf(stderr, " --plant %s", set->plant);
     }
-    if (set->oom) {
-        (void)fprintf(stderr, " --oom=%llu+%llu", (unsigned long long)set->oom_from,
-                      (unsigned long long)set->oom_count);
+    if (set->oom || set->crash) {
+        (void)fprintf(stderr, " --%s=%llu+%llu", set->oom ? "oom" : "crash",
+                      (unsigned long long)set->nth, (unsigned long long)set->width);
     }
     (void)fprintf(stderr, " --trace\n");
 }

@@ -58,9 +58,10 @@ extern struct sim_settings {
     bool trace;
     const char *program;
     const char *plant; /* the bug that is planted; NULL: none */
-    /* Memory: the world is small, and of what its instances ask for oom_count requests fail. */
-    bool oom;
-    uint64_t oom_from, oom_count;
+    /* The world is small, and from the nth on so many requests of its instances for memory fail; or
+     * its nth call of a driver is a crash, of width 1 without its effect, of 2 with it. */
+    bool oom, crash;
+    uint64_t nth, width;
 } sim_settings;
 
 #endif

@@ -371,7 +371,7 @@ static void world_begin(uint64_t seed)
 {
     world = (struct world){.plan = {seed * 5}, .fault = {seed * 5 + 1}, .verdict = {seed * 5 + 2}};
     world.knobs = draw_knobs(&world.plan);
-    if (sim_settings.oom) {
+    if (sim_settings.oom || sim_settings.crash) {
         make_small(&world.knobs, seed);
     }
     (void)snprintf(world.name, sizeof world.name, "sim");
@@ -392,7 +392,7 @@ void world_live(uint64_t seed)
 {
     static struct actor player = {.name = "world"};
     sim_settings.seed = seed;
-    oom_begin(sim_settings.oom_from, sim_settings.oom_count);
+    oom_begin(sim_settings.nth, sim_settings.oom ? sim_settings.width : 0);
     long live_before = oom_live();
     world_begin(seed);
     tasks_begin(seed);
@@ -410,6 +410,7 @@ void world_live(uint64_t seed)
     ph_memory_store_put(world.store);
     ph_options_free(ph_pipeline_option_table, &world.knobs.options);
     sim_tally->refused += oom_hits();
+    world.hits += oom_hits();
     if (oom_live() != live_before) {
         sim_broken("%ld blocks were not given back", oom_live() - live_before);
     }

@@ -100,6 +100,7 @@ extern struct world {
     struct slot slots[SIM_SLOTS_MAX];
     unsigned lives;
     uint64_t calls;              /* of drivers */
+    uint64_t hits;               /* what was asked for by its number came about */
     bool calm;                   /* nothing goes wrong any more */
     bool over;                   /* no instance starts any more */
     int64_t epoch_max;           /* of all loads */
