@@ -75,10 +75,6 @@ struct ph_park_row {
     struct ph_str key; /* ptr NULL: none */
     int attempts;      /* so far */
     bool passed;       /* its key went on without it: it is told as redriven */
-    /* a row of the same key was passed right in front of it, and nothing has told of that gap */
-    bool has_gap;
-    struct ph_uuid gap;        /* the id of that event */
-    struct ph_position gap_at; /* and where it stood */
 };
 
 /* One key as `held` tells it, and a row that the stored checkpoint has not passed. */

@@ -88,9 +88,6 @@ int ph__park_load(struct ph_pipeline *p, struct ph_error *err)
 {
     ph_hold_clear(&p->parking.hold);
     p->parking.ahead_count = 0;
-    if (!p->config->source->held) { /* until the SQLite source can park */
-        return 0;
-    }
     int rc = p->config->source->held(p->source, hold_key, &p->parking, &p->parking.totals, err);
     if (p->parking.ahead_count > 0) {
         qsort(p->parking.ahead, p->parking.ahead_count, sizeof *p->parking.ahead, by_position);

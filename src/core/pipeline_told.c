@@ -215,9 +215,6 @@ int ph__told_begin(struct ph_pipeline *p, struct ph_error *err)
         return 0;
     }
     size_t count = 0;
-    if (!p->config->source->park) { /* until the SQLite source can */
-        return ph__told_wanted(p) ? ph_fail(err, PH_E_REFUSED, "this source cannot park") : 0;
-    }
     walk_owing(p, collect, &count);
     if (count == 0) {
         return 0;

@@ -18,9 +18,6 @@ enum {
     COL_KEY,
     COL_ATTEMPTS,
     COL_PASSED,
-    COL_GAP,
-    COL_GAP_TICK,
-    COL_GAP_POSITION,
     COL_SETTLED, /* q_due_queue.sql alone */
 };
 
@@ -120,12 +117,7 @@ static bool take_park(sqlite3_stmt *stmt, struct ph_arena *arena, struct ph_even
         .key = {copy, key.len},
         .attempts = sqlite3_column_int(stmt, COL_ATTEMPTS),
         .passed = sqlite3_column_int(stmt, COL_PASSED) != 0,
-        .has_gap = sqlite3_column_type(stmt, COL_GAP) != SQLITE_NULL,
     };
-    if (row->has_gap) {
-        row->gap = uuid_at(stmt, COL_GAP);
-        row->gap_at = position_at(stmt, COL_GAP_TICK);
-    }
     event->park = row;
     return true;
 }
