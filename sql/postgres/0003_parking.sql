@@ -140,7 +140,7 @@ BEGIN
         SELECT p.key, p.state INTO was FROM posthorn.parked p
          WHERE p.pipeline = park_outcomes.pipeline AND p.shard = park_outcomes.shard
            AND p.position = c.position;
-        CONTINUE WHEN NOT FOUND;
+        CONTINUE WHEN NOT FOUND OR was.state = 'discarded'; -- a person was quicker
         IF c.act = 'sent' THEN
             DELETE FROM posthorn.parked p
              WHERE p.pipeline = park_outcomes.pipeline AND p.shard = park_outcomes.shard

@@ -456,6 +456,25 @@ static int tell_all_late(struct ph_pipeline *p, struct ph_batch *batch, struct p
     return rc;
 }
 
+/* Rows that reshard made may be events that match does not want: they are passed over, and their
+ * rows go. */
+static int match_due(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
+{
+    const struct ph_match_config *match = p->config->match;
+    for (size_t i = 0; ph_match_wanted(match) && i < batch->count; i++) {
+        struct ph_event *event = &batch->events[i];
+        int takes = ph_match_event(match, &batch->arena, event, err);
+        if (takes < 0) {
+            return takes;
+        }
+        if (takes == 0 && event->verdict == PH_PENDING) {
+            ph_batch_verdict(batch, event, PH_SENT, NULL);
+            p->metrics.events_passed_over++;
+        }
+    }
+    return 0;
+}
+
 /* Puts what came due into the flow, behind what is there. */
 static int bring_back(struct ph_pipeline *p, struct ph_error *err)
 {
@@ -465,7 +484,10 @@ static int bring_back(struct ph_pipeline *p, struct ph_error *err)
         batch->events[i].order_key = batch->events[i].park->key;
         ph_batch_owe(batch, &batch->events[i]);
     }
-    int rc = ph__flow_route(p, batch, err);
+    int rc = match_due(p, batch, err);
+    if (rc == 0) {
+        rc = ph__flow_route(p, batch, err);
+    }
     for (size_t i = 0; i < batch->count && rc >= 0; i++) {
         batch->events[i].order_key = batch->events[i].park->key; /* as it was when it left */
     }
