@@ -152,7 +152,7 @@ BEGIN
         ELSE
             UPDATE posthorn.parked p
                SET state = c.state, attempts = c.attempts, last_error = c.error, passed = c.passed,
-                   gap_due = c.passed,
+                   gap_due = c.passed AND c.state = 'dead',
                    next_attempt_at = CASE WHEN c.state = 'parked' THEN
                        moment + coalesce(c.wait_ms, 0) * interval '1 millisecond' END
              WHERE p.pipeline = park_outcomes.pipeline AND p.shard = park_outcomes.shard

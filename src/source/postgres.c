@@ -274,6 +274,7 @@ static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, stru
     (void)snprintf(shard, sizeof shard, "%d", s->env->shard);
     (void)snprintf(number, sizeof number, "%lld", (long long)epoch);
     const char *const params[] = {s->env->pipeline, shard, number};
+    s->epoch = epoch;
     int rc = check_shards(s, err);
     if (rc == 0) {
         rc = ph_pg_query(&s->book, ph_sql_postgres_q_checkpoint_claim, 3, params, NULL, err);

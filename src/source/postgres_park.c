@@ -134,7 +134,8 @@ enum due_column {
     DUE_PAYLOAD,
     DUE_PAYLOAD_BYTES,
     DUE_CONTENT_TYPE,
-    DUE_DELIVER_AFTER
+    DUE_DELIVER_AFTER,
+    DUE_EPOCH
 };
 
 struct reading {
@@ -287,6 +288,11 @@ int ph_pg_due(void *ctx, struct ph_batch *batch, struct ph_due *ret, struct ph_e
     }
     if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) == 0) {
         return ph_pg_fail_result(res, err);
+    }
+    if (ph_pg_i64(res, 0, DUE_EPOCH) > s->epoch) {
+        return ph_fail(err, PH_E_FENCED,
+                       "the parked rows of pipeline %s belong to a newer instance",
+                       s->env->pipeline);
     }
     ret->acts = ph_pg_i64(res, 0, DUE_ACTS);
     ret->wait_ms = PQgetisnull(res, 0, DUE_WAIT) ? -1 : ph_pg_i64(res, 0, DUE_WAIT);
