@@ -159,6 +159,17 @@ BEGIN
                AND p.position = c.position;
             IF was.state = 'scheduled' AND was.key IS NOT NULL AND NOT c.passed THEN
                 PERFORM posthorn.hush_followers(park_outcomes.pipeline, park_outcomes.shard, was.key);
+            ELSIF was.key IS NOT NULL AND NOT c.passed THEN -- a person may have put one in front
+                UPDATE posthorn.parked p SET next_attempt_at = NULL
+                 WHERE p.pipeline = park_outcomes.pipeline AND p.shard = park_outcomes.shard
+                   AND p.position = c.position AND p.position <> (
+                       SELECT q.position FROM posthorn.parked q
+                        WHERE q.pipeline = park_outcomes.pipeline AND q.shard = park_outcomes.shard
+                          AND hashtextextended(q.key, 0) = hashtextextended(was.key, 0)
+                          AND q.key = was.key AND q.state IN ('parked', 'dead')
+                          AND NOT (q.state = 'dead' AND q.passed)
+                        ORDER BY q.queue_tick, q.queue_position, q.deliver_after NULLS FIRST,
+                                 q.position LIMIT 1);
             END IF;
         END IF;
         keys := keys || was.key;

@@ -67,12 +67,15 @@ static void on_report(struct ph_kafka *k, const rd_kafka_message_t *message)
     struct ph_event *event = message->_private;
     struct ph_batch *batch = batch_of(k, event);
     assert(batch);
-    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR && message->offset >= 0) {
         k->down = false;
         ph_batch_verdict(batch, event, PH_SENT, NULL);
         return;
     }
     k->broken = true;
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return; /* no offset: it was inferred from a later request, not told by the broker */
+    }
     bool was_alone = k->alone == event;
     switch (ph_kafka_classify(message->err)) {
     case PH_KAFKA_RESEND:

@@ -21,6 +21,10 @@ static const struct setting promises[] = {
     {"acks", "all"},
     {"enable.gapless.guarantee", "true"},
     {"message.timeout.ms", "0"}, /* the core owns the deadline */
+    /* A partition that a producer has not written yet takes its second request where the first was
+     * refused (its leader was just being made), since there is no sequence to compare with; and
+     * librdkafka 2.0.2 then infers that the first was stored too. That event would be lost. */
+    {"max.in.flight.requests.per.connection", "1"},
 };
 
 /* Defaults that a person may change. */
@@ -38,6 +42,7 @@ static const struct setting refused[] = {
     {"enable.idempotence", "true"},  {"acks", "all"},
     {"request.required.acks", "-1"}, {"enable.gapless.guarantee", "true"},
     {"message.timeout.ms", "0"},     {"delivery.timeout.ms", "0"},
+    {"max.in.flight", "1"},          {"max.in.flight.requests.per.connection", "1"},
     {"transactional.id", NULL},      {"bootstrap.servers", NULL},
     {"metadata.broker.list", NULL},  {"delivery.report.only.error", "false"},
 };
