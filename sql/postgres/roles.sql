@@ -38,6 +38,10 @@ BEGIN
          WHERE k.relnamespace = 'posthorn'::regnamespace AND k.relowner <> owner
            AND k.relkind IN ('r', 'p', 'v')
         UNION ALL
+        SELECT pg_catalog.format('TYPE %s', t.oid::regtype)
+          FROM pg_catalog.pg_type t JOIN pg_catalog.pg_class k ON k.oid = t.typrelid AND k.relkind = 'c'
+         WHERE t.typnamespace = 'posthorn'::regnamespace AND t.typowner <> owner
+        UNION ALL
         SELECT pg_catalog.format('FUNCTION %s', f.oid::regprocedure) FROM pg_catalog.pg_proc f
          WHERE f.pronamespace = 'posthorn'::regnamespace AND f.proowner <> owner
     LOOP

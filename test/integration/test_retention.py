@@ -300,7 +300,7 @@ def test_forget_keeps_parked_events_unless_told(c, db, state, lost):
     park(c, state)
     if lost:
         said = posthorn("forget", db.dsn(), "p", status=78).stderr
-        assert "has 1 parked or dead events" in said and "--discard-parked" in said
+        assert "has 1 parked, dead or scheduled events" in said and "--discard-parked" in said
         assert one(c, "SELECT count(*) FROM posthorn.parked") == one(c, "SELECT count(*) FROM posthorn.checkpoint") == 1
     posthorn("forget", db.dsn(), "p", *(["--discard-parked"] if lost else []))
     assert one(c, "SELECT count(*) FROM posthorn.parked") == one(c, "SELECT count(*) FROM posthorn.checkpoint") == 0

@@ -100,8 +100,12 @@ static void *open_source(struct ph_source_env *env, void *config)
 
 static struct ph_source_env env_for(size_t batch_events, size_t batch_bytes)
 {
-    return (struct ph_source_env){
-        .pipeline = "t", .uri = uri, .batch_events = batch_events, .batch_bytes = batch_bytes};
+    return (struct ph_source_env){.shards = 1,
+                                  .instance = "test",
+                                  .pipeline = "t",
+                                  .uri = uri,
+                                  .batch_events = batch_events,
+                                  .batch_bytes = batch_bytes};
 }
 
 /* Reads behind cp (NULL: from the beginning) to the end of the log. */
