@@ -16,10 +16,6 @@ static int set_paused(const struct ph_cli *cli, bool paused, struct ph_error *er
     ph_cli_who(who);
     struct ph_outbox_act act = {.who = who, .reason = ph_cli_get(cli, "reason")};
     int rc = ph_database_open(&db, cli->operands[0], paused ? "pause" : "resume", err);
-    if (rc == 0 && !db.driver->pause) {
-        rc = ph_fail(err, PH_E_CONFIG, "pipelines of a log of kind %s cannot be paused",
-                     db.driver->name);
-    }
     if (rc == 0) {
         rc = db.driver->pause(db.ctx, cli->operands[1], paused, &act, err);
     }

@@ -227,7 +227,7 @@ static int answer(const struct ph_replay *replay, const struct ph_replay_result 
 
 static int replay_events(const struct ph_cli *cli, const struct settings *s, struct ph_error *err)
 {
-    struct ph_replay_result found;
+    struct ph_replay_result found = {0};
     struct ph_replay replay = {
         .config = pipeline_of(s),
         .own_route = s->own_place ? &s->own->route : NULL,

@@ -22,8 +22,7 @@ static int reshard(const struct ph_cli *cli, int shards, struct ph_outbox_reshar
         rc = ph_fail(err, PH_E_CONFIG,
                      "a log of kind %s has one reader, so its pipelines have one shard",
                      db.driver->name);
-    }
-    if (rc == 0) {
+    } else if (rc == 0) {
         rc = db.driver->reshard(db.ctx, cli->operands[1], shards, &act, ret, err);
     }
     ph_database_close(&db);

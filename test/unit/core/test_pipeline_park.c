@@ -29,7 +29,8 @@ static enum ph_verdict judge(void *arg, const struct ph_event *event, const char
 static struct instance *parking_instance(struct rig *rig, struct judge *j)
 {
     struct instance *inst = rig_instance(rig);
-    inst->parks = inst->may_repeat = true;
+    inst->parks = true;
+    inst->may_repeat = true;
     inst->config.retry = (struct ph_retry_options){
         .initial_ms = 1, .max_ms = 5, .multiplier = 2, .attempts = 1000000};
     ph_memory_store_judge(rig->store, j ? judge : NULL, j);
