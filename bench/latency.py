@@ -58,3 +58,33 @@ def measure_latency(stage, database, uri, rate, seconds):
     waits = [(arrivals.times[e] - t) * 1000 for e, t in committed.items()]
     return {"rate": rate, "events": len(waits), "p50_ms": round(percentile(waits, 0.5), 2), "p99_ms": round(percentile(waits, 0.99), 2),
             "max_ms": round(max(waits), 1)}
+
+
+SCHEDULED = """INSERT INTO posthorn.outbox (event_id, aggregate_type, aggregate_id, event_type, payload, deliver_after)
+               SELECT gen_random_uuid(), 'Order', 'order-' || i %% 1000, 'Reminded', '{"n": 1}', %s::timestamptz + i * %s * interval '1 second'
+                 FROM generate_series(1, %s) i RETURNING event_id::text, extract(epoch FROM deliver_after)::float8"""
+
+
+def measure_scheduled(stage, database, uri, events, over_s):
+    """How late scheduled events arrive, in ms behind their deliver_after; and how long others of their keys take meanwhile."""
+    topic = stage.topic()
+    arrivals = Arrivals(stage, topic)
+    arrivals.start()
+    with Live(relay_command(stage, uri, f"scheduled-{topic}", topic)):
+        with stage.pg.connect(database) as conn:
+            first = conn.execute("SELECT (clock_timestamp() + interval '25 seconds')::text").fetchone()[0]
+            due = dict(conn.execute(SCHEDULED, [first, over_s / events, events]).fetchall())
+        committed = write(stage, database, 200, 15)  # the same keys, while the others wait
+        deadline = time.monotonic() + 90
+        while not committed.keys() | due.keys() <= arrivals.times.keys() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    arrivals.over.set()
+    arrivals.join(10)
+    missing = len((committed.keys() | due.keys()) - arrivals.times.keys())
+    assert missing == 0, f"{missing} events did not arrive"
+    wall = time.time() - time.monotonic()
+    late = [(arrivals.times[e] + wall - t) * 1000 for e, t in due.items()]
+    others = [(arrivals.times[e] - t) * 1000 for e, t in committed.items()]
+    return {"events": events, "late_min_ms": round(min(late), 1), "late_p50_ms": round(percentile(late, 0.5), 1),
+            "late_p99_ms": round(percentile(late, 0.99), 1), "late_max_ms": round(max(late), 1),
+            "others_p50_ms": round(percentile(others, 0.5), 1), "others_p99_ms": round(percentile(others, 0.99), 1)}

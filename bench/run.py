@@ -1,6 +1,6 @@
 """make bench: the figures of docs/benchmarks.md, one JSON line each.
 
-usage: bench/run.py [drain] [settled] [behind] [poll] [latency] [hold] [idle] [publish]     (default: all but hold)
+usage: bench/run.py [drain] [settled] [behind] [parked] [scheduled] [poll] [latency] [hold] [idle] [publish]     (default: all but hold)
 Sizes by environment: BENCH_EVENTS (1000000), BENCH_ROUNDS (5), BENCH_SETTLED (20000000), BENCH_HOLD_S (600).
 """
 import os
@@ -9,7 +9,7 @@ import sys
 import time
 
 from bench import POSTHORN, Live, Stage, floor, median, relay, relay_command, run, say
-from latency import measure_latency
+from latency import measure_latency, measure_scheduled
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", 1_000_000))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", 5))
@@ -75,6 +75,40 @@ def bench_behind(stage):
             conn.execute("SELECT posthorn.make_tick(9223372036854775807)")
     stage.pg.sql("VACUUM ANALYZE posthorn.outbox", database="behind")
     interleave(stage, "behind", uri)
+
+
+PARKED = """INSERT INTO posthorn.parked (pipeline, tick, position, queue_tick, queue_position, key, state, attempts, last_error, xid,
+            created_at, event_id, aggregate_type, aggregate_id, event_type, payload)
+            SELECT %s, 1, i, 1, i, 'stuck', CASE i WHEN 1 THEN 'dead' ELSE 'parked' END, 1, 'too large', '3', now(), gen_random_uuid(),
+                   'Order', 'stuck', 'OrderPlaced', jsonb_build_object('note', repeat('x', 160)) FROM generate_series(1, 100000) i"""
+
+
+def bench_parked(stage):
+    """A drain while 100,000 events of a stuck key are parked, against one without, in turns. Learning of them at the start is included."""
+    uri = stage.database("parked")
+    stage.fill("parked", EVENTS)
+    relay(stage, uri, "warm")
+    rates, ratios = {"free": [], "parked": []}, []
+    for i in range(ROUNDS):
+        for what in ("free", "parked") if i % 2 else ("parked", "free"):
+            name = f"{what}{i}"
+            if what == "parked":
+                with stage.pg.connect("parked") as conn:
+                    conn.execute("INSERT INTO posthorn.pipeline (pipeline) VALUES (%s)", [name])
+                    conn.execute(PARKED, [name])
+                stage.pg.sql("VACUUM ANALYZE posthorn.parked", database="parked")
+            done = relay(stage, uri, name, status=65 if what == "parked" else 0)
+            assert done["events"] == EVENTS
+            rates[what].append(done["rate"])
+        ratios.append(rates["parked"][-1] / rates["free"][-1])
+        say(bench="parked", round=i, ratio=round(ratios[-1], 3), rss_mib=round(done["rss_mib"], 1))
+    say(bench="parked", rounds=ROUNDS, ratio=round(median(ratios), 3), **{k: round(median(v)) for k, v in rates.items()})
+
+
+def bench_scheduled(stage):
+    """100,000 events with deliver_after, due over ten seconds; how late they arrive, and that their keys do not wait for them."""
+    uri = stage.database("scheduled")
+    say(bench="scheduled", **measure_scheduled(stage, "scheduled", uri, events=100_000, over_s=10))
 
 
 def bench_poll(stage):
@@ -166,7 +200,7 @@ def pgbench(stage, script):
     return float(out.split("tps = ")[1].split()[0])
 
 
-BENCHES = {"drain": bench_drain, "settled": bench_settled, "behind": bench_behind, "poll": bench_poll, "latency": bench_latency,
+BENCHES = {"drain": bench_drain, "settled": bench_settled, "behind": bench_behind, "parked": bench_parked, "scheduled": bench_scheduled, "poll": bench_poll, "latency": bench_latency,
            "idle": bench_idle, "publish": bench_publish, "hold": bench_hold}
 
 
