@@ -268,6 +268,7 @@ static int look_again(struct ph_kafka *k, struct ph_kafka_topic *topic, struct p
         return PUMP_ALL;
     }
     topic->known = false;
+    topic->asked_us = 0;
     int rc = meet_topic(k, topic, err);
     return rc == PH_E_REFUSED ? PUMP_WAIT : rc; /* told when it is met anew */
 }

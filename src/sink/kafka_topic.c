@@ -14,6 +14,8 @@
 
 #define ASK_MS    1000 /* one question */
 #define LEADER_MS 3000 /* a topic that is being created */
+#define CONFIG_MS \
+    INT64_C(10000) /* so long a new producer need not ask for a topic's configuration */
 #define MIN_BATCH 1000
 
 int ph_kafka_topic_find(struct ph_kafka *k, struct ph_str name, struct ph_kafka_topic **ret,
@@ -174,8 +176,10 @@ int ph_kafka_topic_ask(struct ph_kafka *k, struct ph_kafka_topic *topic, struct 
     if (rc != RD_KAFKA_RESP_ERR_NO_ERROR) {
         return ph_fail(err, PH_E_UNAVAILABLE, "topic %s: %s", topic->name, rd_kafka_err2str(rc));
     }
-    read_config(k, topic);
-    topic->asked_us = ph_clock_mono_us();
+    if (topic->asked_us == 0 || ph_clock_mono_us() - topic->asked_us >= CONFIG_MS * 1000) {
+        read_config(k, topic);
+        topic->asked_us = ph_clock_mono_us();
+    }
     topic->known = true;
     return 0;
 }
