@@ -324,6 +324,24 @@ static const struct ph_value *find_route_value(const struct ph_settings_load *lo
     return NULL;
 }
 
+/* What several shards cannot keep. */
+static void check_shards(struct ph_settings_load *load, const struct ph_route *route)
+{
+    const struct ph_sink_driver *sink = load->settings->pipeline.sink;
+    struct ph_error err = {0};
+    if (!ph_route_keeps_shards(route)) {
+        (void)ph_fail(&err, PH_E_CONFIG,
+                      "route.key: shards are cut by aggregate_id, so the key must contain "
+                      "{aggregate_id} (or be empty); otherwise set shards to 1");
+        ph__settings_report_error(load, &err);
+    }
+    if (sink && !(sink->caps & PH_SINK_RECORDS)) {
+        (void)ph_fail(&err, PH_E_CONFIG, "shards: a sink of kind %s has one writer; set it to 1",
+                      sink->name);
+        ph__settings_report_error(load, &err);
+    }
+}
+
 static void check_route(struct ph_settings_load *load)
 {
     struct ph_error err = {0};
@@ -331,11 +349,8 @@ static void check_route(struct ph_settings_load *load)
     ph__settings_mark(load, load->args->where ? find_route_value(load) : NULL);
     if (ph_route_new(&load->settings->route, &route, &err) < 0) {
         ph__settings_report_error(load, &err);
-    } else if (load->settings->pipeline.options.shards > 1 && !ph_route_keeps_shards(route)) {
-        (void)ph_fail(&err, PH_E_CONFIG,
-                      "route.key: shards are cut by aggregate_id, so the key must contain "
-                      "{aggregate_id} (or be empty); otherwise set shards to 1");
-        ph__settings_report_error(load, &err);
+    } else if (load->settings->pipeline.options.shards > 1) {
+        check_shards(load, route);
     }
     ph_route_free(route);
 }
