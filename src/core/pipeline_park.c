@@ -244,7 +244,7 @@ static bool must_wait(const struct ph_pipeline *p, const struct ph_event *event)
     return !in_queue && ph_hold_has(&p->parking.hold, event->order_key);
 }
 
-/* The first event behind one that failed whose key it is, in a due batch, goes back to its row. */
+/* Events of a due batch behind one of their key that failed go back to their rows. */
 static int return_behind(struct ph_pipeline *p, struct ph_batch *batch,
                          const struct ph_event *failed, struct ph_error *err)
 {
