@@ -232,7 +232,7 @@ class Kafka(Server):
         for topic in topics:
             for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
                 place = confluent_kafka.TopicPartition(topic, partition)
-                ends[topic, partition] = consumer.get_watermark_offsets(place, timeout=10)
+                ends[topic, partition] = until(lambda p=place: watermarks(consumer, p), 20, f"the end of {topic}")
         return ends
 
     def count(self, topics):
@@ -260,6 +260,16 @@ class Kafka(Server):
         """{key: partition} as a Java producer chooses them, in a topic made for the question."""
         self.produce_java(topic, keys)
         return {r.key.decode(): r.partition for r in self.consume_all(topic)}
+
+
+def watermarks(consumer, place):
+    """(first offset, end offset); None while the partition's leader is being made."""
+    try:
+        return consumer.get_watermark_offsets(place, timeout=10)
+    except confluent_kafka.KafkaException as why:
+        if why.args[0].code() in (confluent_kafka.KafkaError.NOT_LEADER_FOR_PARTITION, confluent_kafka.KafkaError.LEADER_NOT_AVAILABLE):
+            return None
+        raise
 
 
 def new_certificate(key, cert, subject, constraints, *words):
