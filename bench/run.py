@@ -79,7 +79,7 @@ def bench_behind(stage):
 
 PARKED = """INSERT INTO posthorn.parked (pipeline, tick, position, queue_tick, queue_position, key, state, attempts, last_error, xid,
             created_at, event_id, aggregate_type, aggregate_id, event_type, payload)
-            SELECT %s, 1, i, 1, i, 'stuck', CASE i WHEN 1 THEN 'dead' ELSE 'parked' END, 1, 'too large', '3', now(), gen_random_uuid(),
+            SELECT %s, 0, i - 100001, 0, i - 100001, 'stuck', CASE i WHEN 1 THEN 'dead' ELSE 'parked' END, 1, 'too large', '3', now(), gen_random_uuid(),
                    'Order', 'stuck', 'OrderPlaced', jsonb_build_object('note', repeat('x', 160)) FROM generate_series(1, 100000) i"""
 
 

@@ -373,6 +373,12 @@ static bool drained(const struct ph_pipeline *p)
            (totals->parked + totals->scheduled == 0 || p->parking.nothing_due);
 }
 
+/* Nothing moves until a person has made room for more parked events. */
+static bool stuck(const struct ph_pipeline *p)
+{
+    return p->parking.full && p->parking.nothing_due && !p->flight.head;
+}
+
 /* What --once has to say: not all of the log may be delivered when it is drained. */
 static int end_once(struct ph_pipeline *p, struct ph_error *err)
 {
@@ -382,8 +388,10 @@ static int end_once(struct ph_pipeline *p, struct ph_error *err)
         return rc;
     }
     return ph_fail(err, PH_E_REFUSED,
-                   "the log is drained, but %lld events are dead and %lld are parked for another "
+                   "%s, but %lld events are dead and %lld are parked for another "
                    "attempt or behind one: posthorn dead list shows them",
+                   stuck(p) ? "park_max is reached and the log is not read to its end"
+                            : "the log is drained",
                    (long long)totals->dead, (long long)totals->parked);
 }
 
@@ -484,7 +492,7 @@ int ph__flow_run(struct ph_pipeline *p, struct ph_error *err)
         if (p->parking.stop && !p->flight.head) {
             return stop_at_dead(p, err);
         }
-        if (moved == 0 && p->config->once && drained(p)) {
+        if (moved == 0 && p->config->once && (drained(p) || stuck(p))) {
             return end_once(p, err);
         }
         if (moved == 0) {

@@ -365,7 +365,7 @@ bool ph__park_has_room(struct ph_pipeline *p, const struct ph_batch *batch)
         return true;
     }
     int64_t rows = totals->parked + totals->dead + (int64_t)p->parking.leaving;
-    bool room = rows < p->options->park_max;
+    bool room = rows <= p->options->park_max;
     if (!room && !p->parking.full) {
         ph_log(
             PH_LOG_WARN, p->config->name,

@@ -421,6 +421,23 @@ static void once_says_what_is_left(void **state)
     rig_free(rig);
 }
 
+static void once_ends_at_park_max(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    struct judge j = {.bad = {2, 3}, .verdict = PH_REJECT};
+    struct instance *inst = parking_instance(rig, &j);
+    inst->config.once = true;
+    inst->config.options.park_max = 0;
+    rig_append(rig, 60, 0);
+    rig_start(inst);
+    assert_int_equal(rig_join(inst), PH_E_REFUSED);
+    assert_non_null(strstr(inst->err.text, "park_max is reached"));
+    assert_false(settled(rig));
+    rig_instance_free(inst);
+    rig_free(rig);
+}
+
 static void a_rate_is_kept(void **state)
 {
     (void)state;
@@ -454,6 +471,7 @@ int main(void)
         cmocka_unit_test(a_lost_log_while_parking),
         cmocka_unit_test(a_person_pauses_it),
         cmocka_unit_test(once_says_what_is_left),
+        cmocka_unit_test(once_ends_at_park_max),
         cmocka_unit_test(a_rate_is_kept),
     };
     ph_log_to(rig_take_line, NULL);
