@@ -124,6 +124,33 @@ static void test_what_an_error_asks_for(void **state)
     assert_int_equal(ph_kafka_classify(RD_KAFKA_RESP_ERR__FATAL), PH_KAFKA_RESEND);
 }
 
+/* As many batches as the option window may say, and one of rows that come back. */
+static void test_the_widest_window(void **state)
+{
+    struct rig *r = *state;
+    struct ph_error err = {0};
+    ph_sink_kafka.close(r->sink);
+    r->env.window_batches = 65;
+    assert_int_equal(ph_sink_kafka.open(&r->env, &r->config, &r->sink, &err), 0);
+    struct ph_batch *batches[65];
+    for (size_t i = 0; i < 65; i++) {
+        batches[i] = ph_batch_new(1, 1 << 16);
+        ph_batch_free(r->batch);
+        r->batch = batches[i];
+        fill(r, 1);
+        r->batch = ph_batch_new(1, 1 << 16);
+        assert_int_equal(ph_sink_kafka.submit(r->sink, batches[i], &err), 0);
+    }
+    for (size_t i = 0; i < 65; i++) {
+        while (!ph_batch_done(batches[i])) {
+            assert_int_equal(ph_sink_kafka.poll(r->sink, 20, &err), 0);
+        }
+    }
+    for (size_t i = 0; i < 65; i++) {
+        ph_batch_free(batches[i]);
+    }
+}
+
 static void test_uris(void **state)
 {
     (void)state;
@@ -149,6 +176,7 @@ int main(void)
         RIGGED(test_a_crowd_is_sent_alone),
         RIGGED(test_one_is_refused_alone),
         RIGGED(test_a_fatal_error_is_outlived),
+        RIGGED(test_the_widest_window),
         RIGGED(test_down_and_back),
         RIGGED(test_abandon_with_a_dead_broker_is_quick),
         cmocka_unit_test(test_what_an_error_asks_for),
