@@ -188,7 +188,8 @@ static void *keep(void *arg)
         wait_ms -= (ph_clock_mono_us() - done_us) / 1000; /* what maintain took */
         wait_ms = wait_ms > 0 ? wait_ms : 0;
     }
-    int64_t epoch = atomic_load(&lease->epoch);
+    int64_t yielded = atomic_exchange(&lease->yielded, 0);
+    int64_t epoch = yielded != 0 ? yielded : atomic_load(&lease->epoch);
     if (epoch != 0) {
         release(lease, epoch);
         atomic_store(&lease->epoch, 0);

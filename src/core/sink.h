@@ -17,8 +17,8 @@
 
 /* After a refused event, was anything later of its lane delivered? */
 enum ph_refusal_order {
-    /* No: gapless. Before such a sink refuses an event, every earlier one of its lane is SENT; the
-     * core relies on it when it names the event that start=after can skip. */
+    /* No: gapless. Before such a sink refuses an event, every earlier one of its lane is SENT, and
+     * after abandon nothing later of it arrives. */
     PH_REFUSAL_PREFIX,
     PH_REFUSAL_SINGLE, /* perhaps: the core keeps one event of a key in flight */
 };

@@ -24,8 +24,9 @@ static struct {
     _Atomic int answer_takes_ms; /* behind what claim and renew have done */
     _Atomic int claims, renews, releases, maintains, reports;
     _Atomic int maintains_cut;
-    _Atomic int64_t limit_ms; /* of the last maintain */
-    _Atomic bool say_newer;   /* during a renewal that carries a report */
+    _Atomic int64_t limit_ms;    /* of the last maintain */
+    _Atomic bool paused, excess; /* what claim and renew say */
+    _Atomic bool say_newer;      /* during a renewal that carries a report */
     struct ph_lease *lease;
 } row;
 
@@ -72,7 +73,7 @@ static inline int fake_claim(void *ctx, const char *owner, int64_t lease_ms, int
                              struct ph_lease_said *said, struct ph_error *err)
 {
     assert(ctx == &row);
-    (void)said;
+    *said = (struct ph_lease_said){.paused = row.paused};
     row_lock();
     row.claims++;
     int rc = called(row.claim_rc, err);
@@ -92,7 +93,7 @@ static inline int fake_renew(void *ctx, const char *owner, int64_t epoch, int64_
                              struct ph_error *err)
 {
     assert(ctx == &row);
-    (void)said;
+    *said = (struct ph_lease_said){.paused = row.paused, .excess = row.excess};
     int takes_ms = row.renew_takes_ms;
     if (takes_ms > 0) {
         (void)ph_stop_wait(NULL, takes_ms);

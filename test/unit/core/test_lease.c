@@ -460,6 +460,49 @@ static void many_ask(void **state)
     assert_true(crowd.seen > 0);
 }
 
+static void hears_what_the_log_says(void **state)
+{
+    (void)state;
+    row.paused = true;
+    struct ph_lease *lease = started(LEASE_MS, 0);
+    (void)held(lease);
+    assert_true(ph_lease_paused(lease)); /* with the claim */
+    assert_false(ph_lease_excess(lease));
+    row.paused = false;
+    row.excess = true;
+    AWAIT(!ph_lease_paused(lease) && ph_lease_excess(lease)); /* with a renewal */
+    ph_lease_stop(lease);
+}
+
+static void is_given_up(void **state)
+{
+    (void)state;
+    row.excess = true;
+    struct ph_lease *lease = started(LEASE_MS, 0);
+    int64_t epoch = held(lease);
+    AWAIT(ph_lease_excess(lease));
+    ph_lease_yield(lease, epoch + 1); /* another epoch's */
+    assert_int_equal(ph_lease_epoch(lease), epoch);
+    ph_lease_yield(lease, epoch);
+    assert_int_equal(ph_lease_epoch(lease), 0);
+    assert_false(ph_lease_excess(lease));
+    AWAIT(row.releases == 1);
+    row.excess = false;
+    assert_true(held(lease) > epoch);
+    ph_lease_stop(lease);
+}
+
+/* The next owner need not wait until it runs out. */
+static void is_given_up_at_a_stop(void **state)
+{
+    (void)state;
+    struct ph_lease *lease = started(60000, 0);
+    ph_lease_yield(lease, held(lease));
+    ph_lease_stop(lease);
+    assert_int_equal(row.releases, 1);
+    assert_true(row.released);
+}
+
 static void quiet(const char *line, void *arg)
 {
     (void)line;
@@ -494,6 +537,9 @@ int main(void)
         TEST(does_not_maintain_while_renewals_fail),
         TEST(a_failed_release_is_not_the_end),
         TEST(cannot_start),
+        TEST(hears_what_the_log_says),
+        TEST(is_given_up),
+        TEST(is_given_up_at_a_stop),
         TEST(many_ask),
     };
     ph_log_to(quiet, NULL);
