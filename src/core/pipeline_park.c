@@ -389,6 +389,9 @@ static bool any_scheduled(const struct ph_batch *batch)
 
 int ph__park_screen(struct ph_pipeline *p, struct ph_batch *batch, struct ph_error *err)
 {
+    if (!batch->due && batch->count > 0 && !is_read_again(p, batch)) {
+        p->parking.ahead_count = 0; /* the log is behind them all */
+    }
     if (batch->refused == 0 && ph_hold_empty(&p->parking.hold) && p->parking.ahead_count == 0 &&
         !any_scheduled(batch)) {
         return 0;
