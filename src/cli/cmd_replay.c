@@ -9,11 +9,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "cli/commands.h"
+#include "cli/database.h"
 #include "cli/people.h"
 #include "cli/replay.h"
+#include "cli/who.h"
 #include "config/config.h"
 #include "config/uri.h"
+
+#define DETAIL_MAX 65536
 
 /* --- is it the same place? ---------------------------------------------------------------------
  */
@@ -225,6 +230,42 @@ static int answer(const struct ph_replay *replay, const struct ph_replay_result 
 /* --- the command -------------------------------------------------------------------------------
  */
 
+static void put_member(struct ph_buf *out, const char *name, const char *value)
+{
+    if (value) {
+        ph_json_put_member(out, name, ph_str_from(value));
+    }
+}
+
+/* Who sends history where, and why: in the audit before the first event leaves. */
+static int note_replay(const struct ph_cli *cli, const struct ph_replay *replay,
+                       struct ph_error *err)
+{
+    char who[PH_WHO_MAX];
+    struct ph_database db;
+    struct ph_buf detail, to;
+    ph_cli_who(who);
+    const struct ph_outbox_act act = {.who = who, .reason = ph_cli_get(cli, "reason")};
+    ph_buf_init(&detail, DETAIL_MAX);
+    ph_buf_init(&to, DETAIL_MAX);
+    ph_uri_redact(replay->config->to, &to);
+    ph_buf_putc(&detail, '{');
+    put_member(&detail, "pipeline", replay->config->name);
+    put_member(&detail, "to", ph_buf_text(&to));
+    put_member(&detail, "since", ph_cli_get(cli, "since"));
+    put_member(&detail, "key", replay->key);
+    put_member(&detail, "eventType", replay->event_type);
+    ph_buf_putc(&detail, '}');
+    int rc = ph_database_open(&db, replay->config->from, "replay", err);
+    if (rc == 0) {
+        rc = db.driver->note(db.ctx, "replay", &act, &detail, err);
+    }
+    ph_database_close(&db);
+    ph_buf_free(&detail);
+    ph_buf_free(&to);
+    return rc;
+}
+
 static int replay_events(const struct ph_cli *cli, const struct settings *s, struct ph_error *err)
 {
     struct ph_replay_result found = {0};
@@ -238,6 +279,9 @@ static int replay_events(const struct ph_cli *cli, const struct settings *s, str
     int rc = ph_cli_time(cli, "since", &replay.since_us, err);
     if (rc == 0) {
         rc = refuse_own_place(s, err);
+    }
+    if (rc == 0 && !replay.dry_run) {
+        rc = note_replay(cli, &replay, err);
     }
     if (rc == 0) {
         rc = ph_replay_run(&replay, &found, err);
@@ -301,6 +345,7 @@ static const struct ph_cli_option replay_options[] = {
     {"key", "K", "Only events of this key.", false},
     {"event-type", "T", "Only events of this type.", false},
     {"set", "KEY=VALUE", "Sets an option for the replay: route.topic, sink.*, ...", true},
+    {"reason", "TEXT", "Why, for the audit.", false},
     {"dry-run", NULL, "Says how many it would be, and submits nothing.", false},
     {"json", NULL, "Writes one JSON object instead of text.", false},
     PH_CLI_OPTION_END,
@@ -318,7 +363,8 @@ const struct ph_command ph_cmd_replay = {
         "Reads the events that the log still holds, up to the pipeline's stored checkpoint,\n"
         "matches and routes them as the pipeline does, and submits them with the header\n"
         "posthorn-replay: true. The pipeline may run meanwhile: its lease and its checkpoint are\n"
-        "not touched. Where the pipeline itself delivers is refused; on its own Kafka cluster\n"
+        "not touched; posthorn.audit gets a line of who, where to and why. Where the pipeline "
+        "itself delivers is refused; on its own Kafka cluster\n"
         "another topic will do (--set route.topic=...), and there its options of the sink hold\n"
         "too; for any other destination give them with --set sink.OPTION=VALUE.\n"
         "Exit status 1 when events were refused, by the route or by the sink; it goes on behind\n"

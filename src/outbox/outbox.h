@@ -188,6 +188,10 @@ struct ph_outbox_driver {
      * NULL where a log cannot be shared. */
     int (*reshard)(void *ctx, const char *pipeline, int shards, const struct ph_outbox_act *act,
                    struct ph_outbox_resharded *ret, struct ph_error *err);
+    /* Puts a line into the audit for an act that changes nothing in the log. detail: a JSON object.
+     */
+    int (*note)(void *ctx, const char *what, const struct ph_outbox_act *act, struct ph_buf *detail,
+                struct ph_error *err);
 };
 
 /* The driver for a URI; NULL when none takes it. */

@@ -105,5 +105,6 @@ const struct ph_outbox_driver ph_outbox_postgres = {
     .redrive = ph__pg_outbox_redrive,
     .discard = ph__pg_outbox_discard,
     .pause = ph__pg_outbox_pause,
+    .note = ph__pg_outbox_note,
     .reshard = ph__pg_outbox_reshard,
 };

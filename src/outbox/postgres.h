@@ -57,6 +57,8 @@ int ph__pg_outbox_redrive(void *ctx, const struct ph_outbox_filter *filter, doub
 int ph__pg_outbox_discard(void *ctx, const struct ph_outbox_filter *filter, bool dry_run,
                           const struct ph_outbox_act *act, int64_t *ret,
                           struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_note(void *ctx, const char *what, const struct ph_outbox_act *act,
+                       struct ph_buf *detail, struct ph_error *err);
 int ph__pg_outbox_pause(void *ctx, const char *pipeline, bool paused,
                         const struct ph_outbox_act *act, struct ph_error *err) PH_MUST_CHECK;
 int ph__pg_outbox_reshard(void *ctx, const char *pipeline, int shards,

@@ -193,3 +193,15 @@ int ph__pg_outbox_reshard(void *ctx, const char *pipeline, int shards,
     }
     return rc;
 }
+
+int ph__pg_outbox_note(void *ctx, const char *what, const struct ph_outbox_act *act,
+                       struct ph_buf *detail, struct ph_error *err)
+{
+    struct ph_pg_outbox *o = ctx;
+    int rc = ph_buf_check(detail, "an audit row", err);
+    if (rc < 0) {
+        return rc;
+    }
+    const char *params[] = {act->who, what, act->reason, ph_buf_text(detail)};
+    return ph__pg_outbox_write(&o->pg, ph_sql_postgres_q_audit, 4, params, NULL, err);
+}

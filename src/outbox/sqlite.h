@@ -55,6 +55,8 @@ int ph__sqlite_outbox_redrive(void *ctx, const struct ph_outbox_filter *filter, 
 int ph__sqlite_outbox_discard(void *ctx, const struct ph_outbox_filter *filter, bool dry_run,
                               const struct ph_outbox_act *act, int64_t *ret,
                               struct ph_error *err) PH_MUST_CHECK;
+int ph__sqlite_outbox_note(void *ctx, const char *what, const struct ph_outbox_act *act,
+                           struct ph_buf *detail, struct ph_error *err);
 int ph__sqlite_outbox_pause(void *ctx, const char *pipeline, bool paused,
                             const struct ph_outbox_act *act, struct ph_error *err) PH_MUST_CHECK;
 

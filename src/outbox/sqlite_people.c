@@ -278,3 +278,15 @@ int ph__sqlite_outbox_pause(void *ctx, const char *pipeline, bool paused,
     }
     return rc;
 }
+
+int ph__sqlite_outbox_note(void *ctx, const char *what, const struct ph_outbox_act *act,
+                           struct ph_buf *detail, struct ph_error *err)
+{
+    struct ph_sqlite_outbox *o = ctx;
+    int rc = begin(&o->db, err);
+    if (rc == 0) {
+        rc = ph__sqlite_outbox_audit(&o->db, what, act, detail, err);
+        rc = ph__sqlite_outbox_end(&o->db, rc, err);
+    }
+    return rc;
+}

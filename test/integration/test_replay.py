@@ -54,6 +54,8 @@ def test_history_comes_again_in_order_with_a_header(db, c, tmp_path):
     assert all(e["headers"] == {"posthorn-replay": "true", "correlation_id": "c-1"} for e in again)
     assert all("posthorn-replay" not in e["headers"] for e in first)
     assert books(c) == before
+    assert c.execute("SELECT act, detail->>'pipeline', detail->>'to', reason FROM posthorn.audit").fetchall() == [
+        ("replay", "p", f"file:{tmp_path}/again", None)]
     assert [e["aggregateId"] for e in run(db, tmp_path / "own")[250:]] == ["late"] * 5
 
 
