@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
 from ledger import Writers, check, delivered_kafka  # noqa: E402
-from servers import Kafka, Postgres, until  # noqa: E402
+from servers import Kafka, Postgres, until, within  # noqa: E402
 
 FULL = os.environ.get("POSTHORN_FAULTS") == "full"
 FAULTS = 100 if FULL else 8
@@ -37,24 +37,16 @@ class Scene:
     def shares(self):
         return sorted(count for _, count in self.db.sql(OWNERS))
 
-    def progress_since(self, before):
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            if self.broker.count(self.topic) > before:
-                return True
-            time.sleep(0.05)
-        return False
-
     def fault(self, rng, before):
-        self.hits += self.progress_since(before)
-        time.sleep(rng.random() * LEASE)
+        self.hits += within(30, lambda: self.broker.count(self.topic) > before)
+        time.sleep(rng.random() * LEASE)  # the moment of the fault is the random variable
         before = self.broker.count(self.topic)
         kind, index = rng.choice(["kill", "pause", "pause", "stop"]), rng.randrange(len(self.relays))
         self.faults[kind] += 1
         relay = self.relays[index]
         if kind == "pause":
             relay.pause()
-            time.sleep(LEASE * (0.5 + 2.5 * rng.random()))
+            time.sleep(LEASE * (0.5 + 2.5 * rng.random()))  # how long it is away, shorter or longer than its lease
             relay.resume()
         else:
             relay.kill9() if kind == "kill" else relay.stop()

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
 from ledger import Writers, check, delivered_kafka  # noqa: E402
-from servers import Kafka, Postgres, until  # noqa: E402
+from servers import Kafka, Postgres, until, within  # noqa: E402
 
 FULL = os.environ.get("POSTHORN_FAULTS") == "full"
 KILLS = 200 if FULL else 15
@@ -46,17 +46,8 @@ class Scene:
                 return None
         return until(ask, 30, "the broker's answer")[0]
 
-    def progress_since(self, before, limit_s=30):
-        """Whether anything was delivered since; waits for it, since a kill before that proves nothing."""
-        end = time.monotonic() + limit_s
-        while time.monotonic() < end:
-            if self.delivered() > before:
-                return True
-            time.sleep(0.05)
-        return False
-
     def kill(self, before):
-        self.hits += self.progress_since(before)
+        self.hits += within(30, lambda: self.delivered() > before)  # a kill before that proves nothing
         time.sleep(self.rng.random() * 0.5)  # the moment of the kill is the random variable
         before = self.delivered()
         target = self.rng.choices(["relay", "postgres", "broker"], [6, 2, 2])[0]

@@ -32,6 +32,14 @@ class ServerDied(Exception):
     """A server that ended or does not answer; the text holds the end of its log."""
 
 
+def within(seconds, condition):
+    """Whether a condition becomes true in that time: for faults that count only when it does."""
+    try:
+        return bool(until(condition, seconds))
+    except AssertionError:
+        return False
+
+
 def until(condition, seconds=READY_SECONDS, what="the condition"):
     """Waits for a condition that is true, and returns it; AssertionError after the time limit."""
     end = time.monotonic() + seconds

@@ -11,8 +11,8 @@ temporary folders lie), POSTHORN_KEEP=1 (keeps them), CI=true (a missing server 
 from kafka_server import Kafka, Record
 from posthorn import SANITIZER_ENV, Posthorn, Relay, build_folder, check_sanitizer
 from postgres_server import Database, PgBouncer, Postgres, newest_debian
-from proc import ROOT, ServerDied, ServerMissing, free_port, temp_folder, until
+from proc import ROOT, ServerDied, ServerMissing, free_port, temp_folder, until, within
 
 __all__ = ["ROOT", "SANITIZER_ENV", "Database", "Kafka", "PgBouncer", "Postgres", "Posthorn", "Record",
            "Relay", "ServerDied", "ServerMissing", "build_folder", "check_sanitizer", "free_port",
-           "newest_debian", "temp_folder", "until"]
+           "newest_debian", "temp_folder", "until", "within"]
