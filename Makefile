@@ -21,9 +21,11 @@ bench-sqlite: build ## the figures of SQLite in docs/benchmarks.md
 	tools/deps.sh run
 	$(PYTHON) bench/sqlite.py
 
-faults: build ## the full kill test (POSTHORN_FAULTS=smoke: the short one)
+faults: build ## the full fault matrix and its table (POSTHORN_FAULTS=smoke: the short one)
 	tools/deps.sh test
-	POSTHORN_FAULTS=$${POSTHORN_FAULTS:-full} $(PYTEST) test/fault -s
+	rm -f build/matrix.ndjson
+	POSTHORN_MATRIX=$(CURDIR)/build/matrix.ndjson POSTHORN_FAULTS=$${POSTHORN_FAULTS:-full} $(PYTEST) test/fault -s
+	$(PYTHON) tools/matrix.py build/matrix.ndjson
 
 sim: ## the core in a simulated world, from seeds: make sim SEEDS=10000 FIRST=1
 	tools/sim.sh $(SEEDS) $(FIRST)
