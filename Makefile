@@ -21,10 +21,11 @@ bench-sqlite: build ## the figures of SQLite in docs/benchmarks.md
 	tools/deps.sh run
 	$(PYTHON) bench/sqlite.py
 
-faults: build ## the full fault matrix and its table (POSTHORN_FAULTS=smoke: the short one)
+faults: build ## the full fault matrix and its table (POSTHORN_FAULTS=smoke: the short one; ROWS=test_kill: those alone)
 	tools/deps.sh test
+	tools/failpoints.sh
 	rm -f build/matrix.ndjson
-	POSTHORN_MATRIX=$(CURDIR)/build/matrix.ndjson POSTHORN_FAULTS=$${POSTHORN_FAULTS:-full} $(PYTEST) test/fault -s
+	POSTHORN_MATRIX=$(CURDIR)/build/matrix.ndjson POSTHORN_FAULTS=$${POSTHORN_FAULTS:-full} $(PYTEST) test/fault -s $(if $(ROWS),-k "$(ROWS)")
 	$(PYTHON) tools/matrix.py build/matrix.ndjson
 
 sim: ## the core in a simulated world, from seeds: make sim SEEDS=10000 FIRST=1

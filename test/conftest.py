@@ -87,10 +87,25 @@ def posthorn():
     command.close()
 
 
+@pytest.fixture
+def faulty():
+    """The posthorn command of a build with failpoints, build-faults/ or POSTHORN_FAULTS_BUILD."""
+    import servers
+
+    folder = servers.ROOT / os.environ.get("POSTHORN_FAULTS_BUILD", "build-faults")
+    binary = folder / "src" / "cli" / "posthorn"
+    if not os.access(binary, os.X_OK):
+        missing(f"no {binary}: run tools/failpoints.sh")
+    command = servers.Posthorn(binary)
+    yield command
+    command.close()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failed test shows the ends of its relays' logs."""
     outcome = yield
-    command = getattr(item, "funcargs", {}).get("posthorn")
+    fixtures = getattr(item, "funcargs", {})
+    command = fixtures.get("posthorn", fixtures.get("faulty"))
     if outcome.get_result().failed and command is not None and command.relays:
         outcome.get_result().sections.append(("relay logs", command.logs()))

@@ -20,7 +20,7 @@ run_suite() {
     case $1 in
     unit) unit_tests unit "$build" ;;
     integration) pytests integration test/integration ;;
-    fault) pytests fault-smoke test/fault -m smoke ;;
+    fault) step "build with failpoints" tools/failpoints.sh && pytests fault-smoke test/fault -m smoke ;;
     style) pytests style test/style ;;
     package) tools/deps.sh ci && pytests package test/package ;;
     *) step "tests named $1" false ;;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "cli/argv.h"
 #include "cli/commands.h"
@@ -126,7 +127,7 @@ int main(int argc, char **argv)
     struct ph_argv args;
     struct ph_error err = {0};
     (void)signal(SIGPIPE, SIG_IGN);
-    if (ph_argv_take(&args, argc, argv, &err) < 0) {
+    if (PH_FAILPOINTS_SETUP(&err) < 0 || ph_argv_take(&args, argc, argv, &err) < 0) {
         return ph_cli_fail(&err);
     }
     int status = run(&args);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/sys.h"
 #include "sink/kafka.h"
 
@@ -136,6 +137,7 @@ static void take_reports(struct ph_kafka *k, int timeout_ms)
                 on_report(k, message);
                 k->alone = NULL; /* while one is out alone, its report is the only one */
             }
+            PH_FAILPOINT("kafka.produce.after");
         } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
             on_error(k, event);
         }
@@ -194,6 +196,7 @@ static rd_kafka_resp_err_t produce(struct ph_kafka *k, const struct ph_kafka_top
         return RD_KAFKA_RESP_ERR__QUEUE_FULL; /* no memory now: try again at the next poll */
     }
     const struct ph_str key = event->key, body = event->body;
+    PH_FAILPOINT("kafka.produce.before");
     rd_kafka_resp_err_t rc = rd_kafka_producev(
         k->rk, RD_KAFKA_V_RKT(topic->handle), RD_KAFKA_V_KEY((void *)(uintptr_t)key.ptr, key.len),
         RD_KAFKA_V_VALUE((void *)(uintptr_t)body.ptr, body.len), RD_KAFKA_V_HEADERS(headers),

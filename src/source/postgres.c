@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "source/postgres_read.h"
 #include "sql_postgres.h"
 
@@ -430,6 +431,7 @@ static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_er
     }
     const char *const params[] = {s->env->pipeline, shard, tick, position, snapshot, base, start,
                                   timeline,         epoch};
+    PH_FAILPOINT("checkpoint.before");
     int rc = ph_pg_send(&s->book, ph_sql_postgres_q_checkpoint_save, 9, params, err);
     if (rc < 0) {
         return rc;
@@ -454,6 +456,7 @@ static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
     }
     PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = PQgetResult(s->book.conn);
     int rc = ph_pg_finish(&s->book, err);
+    bool was_park = s->asked_of_book == PH_PG_BOOK_PARK;
     s->asked_of_book = PH_PG_BOOK_NOTHING;
     if (rc < 0) {
         return rc;
@@ -461,8 +464,11 @@ static int source_settled(void *ctx, int timeout_ms, struct ph_error *err)
     if (PQresultStatus(res) != PGRES_TUPLES_OK) {
         return ph_pg_fail_result(res, err);
     }
-    bool stored = PQntuples(res) == 1 && !is(res, 0, "f");
-    return stored ? 1 : refuse_epoch(s, err);
+    if (PQntuples(res) != 1 || is(res, 0, "f")) {
+        return refuse_epoch(s, err);
+    }
+    PH_FAILPOINT(was_park ? "park.after" : "checkpoint.after");
+    return 1;
 }
 
 const struct ph_source_driver ph_source_postgres = {

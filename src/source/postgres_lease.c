@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/failpoint.h"
 #include "db/pg_bind.h"
 #include "source/postgres.h"
 #include "sql_postgres.h"
@@ -89,8 +90,10 @@ int ph_pg_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_t *r
         l->env->pipeline, l->shard, l->shards, owner, l->env->instance, ms, retention_ms,
     };
     PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    PH_FAILPOINT("lease.claim.before");
     int rc = ask(l, ph_sql_postgres_q_lease_claim, 7, params, &res, err);
     if (rc == 1) {
+        PH_FAILPOINT("lease.claim.after");
         *ret_epoch = ph_pg_i64(res, 0, 0);
         *said = (struct ph_lease_said){.paused = is_true(res, 1)};
     }

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/failpoint.h"
 #include "source/postgres.h"
 #include "sql_postgres.h"
 
@@ -102,6 +103,7 @@ int ph_pg_park(void *ctx, int64_t epoch, const struct ph_park_change *changes, s
     int rc = ph_buf_check(&json, "changes of parked rows", err);
     if (rc == 0) {
         const char *const params[] = {s->env->pipeline, shard.text, number, ph_buf_text(&json)};
+        PH_FAILPOINT("park.before");
         rc = ph_pg_send(&s->book, ph_sql_postgres_q_park, 4, params, err);
     }
     ph_buf_free(&json);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "db/pg_bind.h"
 #include "sql_postgres.h"
 
@@ -73,6 +74,7 @@ static int ask_tick(struct ph_pg_source *s, struct ph_error *err)
     ph_buf_clear(&s->sql);
     int rc = ph_pg_bind(&s->sql, ph_sql_postgres_q_tick, binds, 2, err);
     if (rc == 0) {
+        PH_FAILPOINT("tick.before");
         rc = ph_pg_send_script(&s->read, ph_buf_text(&s->sql), err);
     }
     s->want_tick = false;
@@ -297,6 +299,9 @@ static int take_ticks(struct ph_pg_source *s, struct ph_error *err)
         return rest(s, 0);
     }
     assert(s->ticks_head == s->ticks_count && count <= PH_PG_TICKS_MAX);
+    if (s->state == PH_PG_TICK) {
+        PH_FAILPOINT("tick.after");
+    }
     struct ph_arena *arena = &s->ticks_arena[1 - s->ticks_side];
     ph_arena_reset(arena, PH_PG_ARENA_KEEP);
     struct ph_pg_tick prev = {0};

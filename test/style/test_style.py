@@ -228,6 +228,23 @@ def test_no_trailing_space():
     none(faults)
 
 
+# -- failpoints -----------------------------------------------------------------------------------
+
+
+def failpoints_used(text):
+    """The names in the text's PH_FAILPOINT(...) and PH_FAILPOINT_OFF(...)."""
+    calls = re.findall(r"\bPH_FAILPOINT(?:_OFF)?\(([^;]*)\);|\bPH_FAILPOINT_OFF\(([^)]*)\)", text)
+    return {name for call in calls for part in call for name in re.findall(r'"([^"]+)"', part)}
+
+
+def test_failpoints_are_those_of_the_table():
+    assert failpoints_used('PH_FAILPOINT(a ? "b" : "c");\nif (!PH_FAILPOINT_OFF("d"))') == {"b", "c", "d"}
+    table = set(re.findall(r'\.name = "([^"]+)"', (ROOT / "src" / "base" / "failpoint.c").read_text()))
+    used = {(name, where(path)) for path in SOURCES for name in failpoints_used(path.read_text())}
+    none([f"{place}: {name} is not in src/base/failpoint.c" for name, place in sorted(used) if name not in table])
+    assert {name for name, _ in used} >= {"tick.before", "kafka.produce.after", "park.after"}
+
+
 # -- comments -------------------------------------------------------------------------------------
 
 
