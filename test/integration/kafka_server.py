@@ -89,12 +89,14 @@ class Record:
 class Kafka(Server):
     """A broker on free ports. config are further lines for server.properties (a dict). With secure=True it has
     a second listener, SASL_SSL with PLAIN for the user relay, whose certificate is for the name localhost alone
-    (not SCRAM: librdkafka before 2.6.1 cannot do it with Kafka 4, https://github.com/edenhill/kcat/issues/462)."""
+    (not SCRAM: librdkafka before 2.6.1 cannot do it with Kafka 4, https://github.com/edenhill/kcat/issues/462).
+    With proxied=True a second listener on proxied_port tells its clients to come to advertised_port, where the test has a
+    proxy: whoever starts at proxied_uri goes through that alone, while bootstrap stays a way of the test's own."""
 
     name = "kafka"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, config=None, version=VERSION, secure=False):
+    def __init__(self, config=None, version=VERSION, secure=False, proxied=False):
         if confluent_kafka is None:
             raise ServerMissing("no python3-confluent-kafka here: run tools/deps.sh test")
         self.java = shutil.which("java")
@@ -107,7 +109,9 @@ class Kafka(Server):
         self.properties = self.folder / "server.properties"
         self.secure_port = free_port() if secure else None
         self.ca, self.password = self.folder / "ca.pem", "pw-" + uuid.uuid4().hex
-        self.configure((self.make_secure() if secure else {}) | (config or {}))
+        self.proxied_port, self.advertised_port = (free_port(), free_port()) if proxied else (None, None)
+        extra = (self.make_secure() if secure else {}) | (self.make_proxied() if proxied else {})
+        self.configure(extra | (config or {}))
 
     @property
     def bootstrap(self):
@@ -132,6 +136,20 @@ class Kafka(Server):
     @property
     def secure_uri(self):
         return f"kafka://localhost:{self.secure_port}"
+
+    @property
+    def proxied_uri(self):
+        """As --to takes it, through the proxy."""
+        return f"kafka://127.0.0.1:{self.advertised_port}"
+
+    def make_proxied(self):
+        """The settings of the listener whose clients come through a proxy."""
+        own = f"PLAINTEXT://127.0.0.1:{self.port},PROXIED://127.0.0.1:"
+        return {
+            "listeners": f"{own}{self.proxied_port},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": f"{own}{self.advertised_port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        }
 
     def make_secure(self):
         """A certification authority, a certificate, and the settings of the listener that uses them."""
