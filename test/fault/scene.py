@@ -23,7 +23,7 @@ import confluent_kafka
 import matrix
 from kafka_server import read_to
 from ledger import check, delivered_kafka
-from servers import within
+from servers import until, within
 
 _numbers = itertools.count(1)
 LEASE_SECONDS = 0.5  # matrix.QUICK
@@ -102,13 +102,23 @@ class Scene:
     def records(self):
         return self.broker.consume_all(self.topic, timeout=120)
 
-    def finish(self, writers, timeout=120):
-        """Waits until all is delivered, stops the relay, and compares the topic with the ledger."""
-        self.posthorn.wait_drained(self.db.dsn(), self.name, timeout=timeout)
-        assert self.relay.stop() == 0, self.relay.log[-2000:]
+    def settled(self):
+        """Nothing lags behind on any shard."""
+        rows = [row for row in self.posthorn.json("status", self.db.dsn())["pipelines"] if row["name"] == self.name]
+        return rows and all(row["lagEvents"] == 0 for row in rows)
+
+    def compare(self, writers, timeout=120):
+        """Waits until all is delivered, and compares the topic with the ledger."""
+        until(self.settled, timeout, "all to be delivered")
         result = check(writers.ledger, delivered_kafka(self.records()))
         print(result)
         return result
+
+    def finish(self, writers, timeout=120):
+        """The same, when the relay has stopped."""
+        until(self.settled, timeout, "all to be delivered")
+        assert self.relay.stop() == 0, self.relay.log[-2000:]
+        return self.compare(writers)
 
     def verify(self):
         """What `posthorn verify` says."""
