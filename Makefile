@@ -2,7 +2,7 @@
 PYTHON := /usr/bin/python3
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: build run test bench bench-sqlite faults sim fuzz style format install deb clean help
+.PHONY: build run test bench bench-sqlite bench-peers faults sim fuzz style format install deb clean help
 
 build: ## build into build/ (installs what is missing from the distribution's packages)
 	tools/build.sh
@@ -20,6 +20,10 @@ bench: build ## the figures of docs/benchmarks.md
 bench-sqlite: build ## the figures of SQLite in docs/benchmarks.md
 	tools/deps.sh run
 	$(PYTHON) bench/sqlite.py
+
+bench-peers: build ## Posthorn beside Debezium: rate, latency, memory, duplicates (about an hour)
+	tools/deps.sh test
+	$(PYTHON) bench/peers.py $(PEERS)
 
 faults: build ## the full fault matrix and its table (POSTHORN_FAULTS=smoke: the short one; ROWS=test_kill: those alone)
 	tools/deps.sh test

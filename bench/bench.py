@@ -6,7 +6,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ sys.path.insert(0, str(ROOT / "test" / "integration"))
 
 from kafka_server import Kafka  # noqa: E402
 from postgres_server import Postgres  # noqa: E402
+from proc import spawn, until  # noqa: E402
 
 BUILD = Path(os.environ.get("POSTHORN_BUILD", ROOT / "build"))
 POSTHORN = str(BUILD / "src/cli/posthorn")
@@ -41,10 +41,11 @@ def run(*args, limit=1200):
 
 
 class Stage:
-    """PostgreSQL and Kafka with a database that holds the schema."""
+    """PostgreSQL and Kafka with a database that holds the schema. sets are what each relay is told besides (key=value)."""
 
-    def __init__(self):
-        self.pg = Postgres(15, options=SETTINGS)
+    def __init__(self, sets=(), options=None):
+        self.sets = list(sets)
+        self.pg = Postgres(15, options=SETTINGS | (options or {}))
         self.kafka = Kafka()
         self.topics = 0
 
@@ -59,9 +60,11 @@ class Stage:
 
     def database(self, name):
         self.pg.sql(f'CREATE DATABASE "{name}"')
-        uri = self.pg.socket_dsn(name)
-        run(POSTHORN, "init", uri)
-        return uri
+        run(POSTHORN, "init", self.uri(name))
+        return self.uri(name)
+
+    def uri(self, name):
+        return self.pg.socket_dsn(name)
 
     def topic(self):
         self.topics += 1
@@ -72,10 +75,15 @@ class Stage:
         with self.pg.connect(name, autocommit=False) as conn:
             if bucket is None:
                 bucket = conn.execute("SELECT (extract(epoch FROM now())::bigint / 86400) % 10").fetchone()[0]
-            for first in range(1, events + 1, transaction):
-                conn.execute(BACKLOG, {"bucket": bucket, "first": first, "last": min(first + transaction - 1, events)})
-                conn.commit()
+            fill(conn, BACKLOG, events, transaction, bucket=bucket)
         self.pg.sql("VACUUM ANALYZE posthorn.outbox", database=name)
+
+
+def fill(conn, statement, events, transaction=CHUNK, **values):
+    """Runs a statement that inserts the events %(first)s to %(last)s, in transactions of `transaction`."""
+    for first in range(1, events + 1, transaction):
+        conn.execute(statement, values | {"first": first, "last": min(first + transaction - 1, events)})
+        conn.commit()
 
 
 def floor(stage, uri, after=0):
@@ -86,7 +94,7 @@ def floor(stage, uri, after=0):
 
 def relay_command(stage, uri, name, topic, *sets):
     words = [POSTHORN, "run", "--from", uri, "--to", stage.kafka.uri, "--name", name, "--set", f"route.topic={topic}"]
-    for one in sets:
+    for one in [*stage.sets, *sets]:
         words += ["--set", one]
     return words
 
@@ -130,23 +138,42 @@ def percentile(values, share):
 
 
 class Live:
-    """A relay that runs while a block runs."""
+    """A relay that runs while a block runs, or between start() and stop()."""
 
-    def __init__(self, command):
-        self.command = command
+    def __init__(self, command, log=None):
+        self.command, self.log = command, log
 
-    def __enter__(self):
-        self.child = subprocess.Popen(self.command, stderr=subprocess.DEVNULL)
+    def start(self):
+        self.child = spawn(self.command, log=self.log)
         return self
+
+    __enter__ = start
+
+    @property
+    def pid(self):
+        return self.child.pid
 
     def cpu_s(self):
         fields = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def __exit__(self, *_):
+    def kill9(self):
+        self.child.kill()
+        self.child.wait(30)
+
+    def stop(self):
         self.child.terminate()
         self.child.wait(30)
 
+    def __exit__(self, *_):
+        self.stop()
 
-__all__ = ["CHUNK", "POSTHORN", "Live", "Stage", "floor", "median", "percentile", "relay", "relay_command", "resource", "run", "say",
-           "threading"]
+
+def machine():
+    """The first line of a run: where it ran, and of what."""
+    say(machine=subprocess.run(["uname", "-mr"], capture_output=True, text=True).stdout.strip(), cores=os.cpu_count(),
+        load=os.getloadavg()[0], version=run(POSTHORN, "--version").stdout.split("\n"))
+
+
+__all__ = ["CHUNK", "POSTHORN", "Live", "Stage", "fill", "floor", "machine", "median", "peak_rss_kib", "percentile", "relay",
+           "relay_command", "run", "say", "spawn", "until"]

@@ -6,24 +6,39 @@ import uuid
 from bench import Live, percentile, relay_command
 
 
+PUBLISH = "SELECT posthorn.publish('Order', %(key)s, 'OrderPlaced', '{\"n\": 1}', '{}', %(id)s)"
+
+
 class Arrivals(threading.Thread):
-    """Consumes a topic from its beginning and keeps the time at which each event id came."""
+    """Consumes a topic from its beginning (committed records only), counts the records and keeps the time at which each
+    event id first came."""
 
     def __init__(self, stage, topic):
         super().__init__(daemon=True)
-        self.consumer = stage.kafka.consumer(**{"fetch.wait.max.ms": 5, "enable.partition.eof": False})
+        self.consumer = stage.kafka.consumer(**{"fetch.wait.max.ms": 5, "enable.partition.eof": False,
+                                                "isolation.level": "read_committed"})
         self.consumer.subscribe([topic])
-        self.times, self.over = {}, threading.Event()
+        self.times, self.records, self.over = {}, 0, threading.Event()
 
     def run(self):
         while not self.over.is_set():
             message = self.consumer.poll(0.2)
             if message is not None and message.error() is None:
-                self.times[dict(message.headers())["id"].decode()] = time.monotonic()
+                event = next(value for name, value in message.headers() if name == "id").decode()
+                self.times.setdefault(event, time.monotonic())
+                self.records += 1
         self.consumer.close()
 
+    def __enter__(self):
+        self.start()
+        return self
 
-def write(stage, database, rate, seconds):
+    def __exit__(self, *_):
+        self.over.set()
+        self.join(10)
+
+
+def write(stage, database, rate, seconds, publish=PUBLISH, **values):
     """Commits `rate` events a second, each in a transaction of its own; returns {id: time of the commit}."""
     committed = {}
     with stage.pg.connect(database) as conn:
@@ -33,26 +48,27 @@ def write(stage, database, rate, seconds):
             if wait > 0:
                 time.sleep(wait)  # the rate is what is asked for
             event = str(uuid.uuid4())
-            conn.execute("SELECT posthorn.publish('Order', %s, 'OrderPlaced', '{\"n\": 1}', '{}', %s)", (f"order-{i % 1000}", event))
+            conn.execute(publish, values | {"key": f"order-{i % 1000}", "id": event})
             committed[event] = time.monotonic()
     return committed
 
 
-def measure_latency(stage, database, uri, rate, seconds):
+def measure_latency(stage, database, uri, rate, seconds, *sets):
     topic = stage.topic()
-    arrivals = Arrivals(stage, topic)
-    arrivals.start()
-    with Live(relay_command(stage, uri, f"latency-{topic}", topic, "start=latest")):
+    with Live(relay_command(stage, uri, f"latency-{topic}", topic, "start=latest", *sets)):
+        return measure_live(stage, database, topic, rate, seconds)
+
+
+def measure_live(stage, database, topic, rate, seconds, publish=PUBLISH):
+    """From commit to consumer through a relay that runs already."""
+    with Arrivals(stage, topic) as arrivals:
         deadline = time.monotonic() + 30
-        write(stage, database, 20, 1)
         while not arrivals.times and time.monotonic() < deadline:
-            write(stage, database, 20, 1)  # until relay and consumer are both there
-        committed = write(stage, database, rate, seconds)
+            write(stage, database, 20, 1, publish, topic=topic)  # until relay and consumer are both there
+        committed = write(stage, database, rate, seconds, publish, topic=topic)
         deadline = time.monotonic() + 30
         while not committed.keys() <= arrivals.times.keys() and time.monotonic() < deadline:
             time.sleep(0.05)
-    arrivals.over.set()
-    arrivals.join(10)
     missing = len(committed.keys() - arrivals.times.keys())
     assert missing == 0, f"{missing} of {len(committed)} events did not arrive"
     waits = [(arrivals.times[e] - t) * 1000 for e, t in committed.items()]
@@ -68,9 +84,7 @@ SCHEDULED = """INSERT INTO posthorn.outbox (event_id, aggregate_type, aggregate_
 def measure_scheduled(stage, database, uri, events, over_s):
     """How late scheduled events arrive, in ms behind their deliver_after; and how long others of their keys take meanwhile."""
     topic = stage.topic()
-    arrivals = Arrivals(stage, topic)
-    arrivals.start()
-    with Live(relay_command(stage, uri, f"scheduled-{topic}", topic)):
+    with Arrivals(stage, topic) as arrivals, Live(relay_command(stage, uri, f"scheduled-{topic}", topic)):
         with stage.pg.connect(database) as conn:
             first = conn.execute("SELECT (clock_timestamp() + interval '25 seconds')::text").fetchone()[0]
             due = dict(conn.execute(SCHEDULED, [first, over_s / events, events]).fetchall())
@@ -78,8 +92,6 @@ def measure_scheduled(stage, database, uri, events, over_s):
         deadline = time.monotonic() + 90
         while not committed.keys() | due.keys() <= arrivals.times.keys() and time.monotonic() < deadline:
             time.sleep(0.05)
-    arrivals.over.set()
-    arrivals.join(10)
     missing = len((committed.keys() | due.keys()) - arrivals.times.keys())
     assert missing == 0, f"{missing} events did not arrive"
     wall = time.time() - time.monotonic()

@@ -4,11 +4,10 @@ usage: bench/run.py [drain] [settled] [behind] [parked] [scheduled] [poll] [late
 Sizes by environment: BENCH_EVENTS (1000000), BENCH_ROUNDS (5), BENCH_SETTLED (20000000), BENCH_HOLD_S (600).
 """
 import os
-import subprocess
 import sys
 import time
 
-from bench import POSTHORN, Live, Stage, floor, median, relay, relay_command, run, say
+from bench import Live, Stage, floor, machine, median, relay, relay_command, run, say
 from latency import measure_latency, measure_scheduled
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", 1_000_000))
@@ -209,8 +208,7 @@ def main():
     unknown = [name for name in wanted if name not in BENCHES]
     if unknown:
         sys.exit(f"bench: no benchmark {unknown[0]}; there are {', '.join(BENCHES)}")
-    say(machine=subprocess.run(["uname", "-mr"], capture_output=True, text=True).stdout.strip(), cores=os.cpu_count(),
-        load=os.getloadavg()[0], version=run(POSTHORN, "--version").stdout.split("\n"))
+    machine()
     with Stage() as stage:
         for name in wanted:
             BENCHES[name](stage)

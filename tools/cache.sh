@@ -53,3 +53,22 @@ cached() {
     fi
     printf '%s\n' "$folder"
 }
+
+# jars FOLDER GROUP:ARTIFACT:VERSION...: these and all that they need to run, into the folder.
+jars() {
+    local folder=$1 each group artifact version
+    shift
+    {
+        printf '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>\n'
+        printf '<groupId>posthorn</groupId><artifactId>jars</artifactId><version>1</version><packaging>pom</packaging>\n'
+        printf '<dependencies>\n'
+        for each; do
+            IFS=: read -r group artifact version <<<"$each"
+            printf '<dependency><groupId>%s</groupId><artifactId>%s</artifactId><version>%s</version></dependency>\n' \
+                "$group" "$artifact" "$version"
+        done
+        printf '</dependencies></project>\n'
+    } >"$folder/pom.xml"
+    maven "$folder" -f "$folder/pom.xml" $DEPENDENCY:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$folder"
+    rm "$folder/pom.xml"
+}

@@ -8,27 +8,10 @@ cd "$(dirname "$0")"
 # shellcheck source=tools/cache.sh
 . ./cache.sh
 
-dependency() { # GROUP ARTIFACT VERSION
-    printf '<dependency><groupId>%s</groupId><artifactId>%s</artifactId><version>%s</version></dependency>\n' "$@"
-}
-
-pom() {
-    printf '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>\n'
-    printf '<groupId>posthorn</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>\n'
-    printf '<dependencies>\n'
-    dependency org.apache.kafka kafka_2.13 "$VERSION"
-    dependency org.apache.kafka kafka-tools "$VERSION"
-    case $VERSION in
-    3.*) dependency org.slf4j slf4j-reload4j 1.7.36 ;;
-    *) dependency org.apache.logging.log4j log4j-slf4j-impl 2.24.3 ;;
-    esac
-    printf '</dependencies></project>\n'
-}
-
 fetch() { # FOLDER
-    pom >"$1/pom.xml"
-    maven "$1" -f "$1/pom.xml" $DEPENDENCY:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$1"
-    rm "$1/pom.xml"
+    local logging=org.apache.logging.log4j:log4j-slf4j-impl:2.24.3
+    [[ $VERSION != 3.* ]] || logging=org.slf4j:slf4j-reload4j:1.7.36
+    jars "$1" "org.apache.kafka:kafka_2.13:$VERSION" "org.apache.kafka:kafka-tools:$VERSION" "$logging"
 }
 
 VERSION=${1:-4.3.1}
