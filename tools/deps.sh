@@ -15,7 +15,7 @@ DEB=("${BUILD[@]}" dpkg-buildpackage=dpkg-dev debhelper scdoc)
 RUN=("${BUILD[@]}")
 TEST=("${RUN[@]}" postgresql python3-psycopg sqlite3 pgbouncer python3-pytest python3-pytest-timeout
       python3-confluent-kafka python3-jsonschema python3-yaml scdoc pmccabe clang-format
-      java=default-jre-headless mvn=maven openssl)
+      java=default-jre-headless mvn=maven openssl faketime)
 CI=("${TEST[@]}" gcc clang clang-tidy libclang-rt-14-dev llvm git setarch=util-linux
     dpkg-buildpackage=dpkg-dev debhelper groff=groff-base lintian debootstrap systemd-analyze=systemd bash zsh fish)
 # The examples' languages, and C++ for the headers. Debian 12's own cargo cannot read the registry as it is served now.

@@ -99,7 +99,7 @@ class Proxy:
     # -- faults --
 
     def delay(self, seconds, direction=None):
-        """What comes from now on arrives that much later; 0 ends it."""
+        """What comes from now on arrives that much later; 0 ends it. What was read at once is counted as one of delayed."""
         for each in (UP, DOWN) if direction is None else (direction,):
             self.delays[each] = seconds
 
@@ -414,6 +414,8 @@ class Link:
             self.listen(data)
         cut, size = self.proxy.spend(lane.direction, len(data)) if data else (None, 0)
         later = self.proxy.delays[lane.direction]
+        if later and size:
+            self.proxy.count("delayed")
         lane.put(data[:size], time.monotonic() + later if later else 0)
         self.cutting = self.cutting or cut
 
