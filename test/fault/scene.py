@@ -27,6 +27,7 @@ from servers import until, within
 
 _numbers = itertools.count(1)
 LEASE_SECONDS = 0.5  # matrix.QUICK
+READ_COMMITTED = {"isolation.level": "read_committed", "reconnect.backoff.max.ms": 500}
 
 
 def new_rng():
@@ -48,7 +49,7 @@ class Reader:
 
     def __init__(self, broker, topic, partitions, keep=False):
         self.count, self.keep, self.arrived = 0, keep, {}
-        self.consumer = broker.consumer(**{"isolation.level": "read_committed", "reconnect.backoff.max.ms": 500})
+        self.consumer = broker.consumer(**READ_COMMITTED)
         self.consumer.assign([confluent_kafka.TopicPartition(topic, p, 0) for p in range(partitions)])
         self.ending = threading.Event()
         self.thread = threading.Thread(target=self.read, name=f"reader-{topic}", daemon=True)
@@ -56,12 +57,17 @@ class Reader:
 
     def read(self):
         while not self.ending.is_set():
-            records = [m for m in self.consumer.consume(1000, timeout=0.05) if m.error() is None]
+            records = [m for m in self.next_records() if m.error() is None]
             now = time.time()
             for message in records if self.keep else ():
                 self.arrived.setdefault(dict(message.headers())["id"].decode(), now)
             self.count += len(records)
         self.consumer.close()
+
+    def next_records(self):
+        """What there is, at once; consume() alone would wait for its number or its time."""
+        first = self.consumer.poll(0.05)
+        return [first, *self.consumer.consume(1000, timeout=0)] if first else []
 
     def reaches(self, count, seconds=30):
         """Whether it has seen that many within the time."""
@@ -100,7 +106,12 @@ class Scene:
         return self.relay
 
     def records(self):
-        return self.broker.consume_all(self.topic, timeout=120)
+        """What a consumer of the topic is given, partition by partition in order, none of it kept."""
+        consumer = self.broker.consumer(**READ_COMMITTED)
+        try:
+            yield from read_to(consumer, self.broker.end_offsets(consumer, [self.topic]), time.monotonic() + 300)
+        finally:
+            consumer.close()
 
     def settled(self):
         """Nothing lags behind on any shard."""
@@ -128,19 +139,15 @@ class Scene:
 
     def tally(self, events):
         """Counts of a log whose events carry {"i": 1..events} as payload, rising within a key; nothing of them is kept."""
-        consumer = self.broker.consumer()
         seen, highest, duplicates, reordered, phantom = set(), {}, 0, 0, 0
-        try:
-            for record in read_to(consumer, self.broker.end_offsets(consumer, [self.topic]), time.monotonic() + 300):
-                i = record.json["i"]
-                if i in seen:
-                    duplicates += 1
-                    continue
-                seen.add(i)
-                phantom += not 1 <= i <= events
-                reordered += i < highest.get(record.key, i)
-                highest[record.key] = i
-        finally:
-            consumer.close()
+        for record in self.records():
+            i = record.json["i"]
+            if i in seen:
+                duplicates += 1
+                continue
+            seen.add(i)
+            phantom += not 1 <= i <= events
+            reordered += i < highest.get(record.key, i)
+            highest[record.key] = i
         return {"events": events, "lost": events - len(seen) + phantom, "phantom": phantom, "reordered": reordered,
                 "duplicates": duplicates}
