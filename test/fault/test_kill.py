@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
 from ledger import Writers  # noqa: E402
-from servers import Kafka, Postgres, until  # noqa: E402
+from servers import Kafka, Postgres  # noqa: E402
 
 from matrix import DELIVERIES, FULL, amount, judge, record  # noqa: E402
 from scene import LEASE_SECONDS, Scene, new_rng, percentile  # noqa: E402
@@ -113,7 +113,7 @@ def test_a_relay_killed_in_a_large_transaction_goes_on_inside_it(posthorn, datab
             relay.kill9()
             hits += before < scene.reader.count < events
         relay = scene.start()
-        until(scene.settled, 300, "the transaction to be delivered")
+        scene.wait_settled(300)
         peak = max(peak, relay.rss_kib(peak=True))
         assert relay.stop() == 0
         result = scene.tally(events)
