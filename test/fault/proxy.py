@@ -176,7 +176,7 @@ class Hold:
     def __init__(self, proxy, api_key, matching):
         self.proxy, self.api_key, self.matching = proxy, api_key, matching
         self.frame = self.answer = self.link = None
-        self.caught, self.released, self.answered = threading.Event(), threading.Event(), threading.Event()
+        self.caught, self.released, self.answered, self.dropped = (threading.Event() for _ in range(4))
 
     def wait(self, seconds):
         """Whether a request is held, within that time."""
@@ -196,6 +196,13 @@ class Hold:
         assert self.caught.is_set(), "nothing is held"
         self.released.set()
         return self.answer if self.answered.wait(seconds) else None
+
+
+    def drop(self):
+        """The held request is never delivered, and its connections end; one that is not held yet is not waited for any more."""
+        self.dropped.set()
+        with self.proxy.lock:
+            self.proxy.holds.remove(self)
 
 
 class Frames:
@@ -243,7 +250,7 @@ class Frames:
         """A frame is here whole: it is held, unless its content is not what is wanted, or another came first."""
         hold, self.taking = self.taking, None
         with self.proxy.lock:
-            if hold.link is None and (hold.matching is None or hold.matching(bytes(self.kept))):
+            if hold.link is None and not hold.dropped.is_set() and (hold.matching is None or hold.matching(bytes(self.kept))):
                 hold.link, self.frame = True, (hold, bytes(self.kept))
                 return
         passed.append(bytes(self.kept))
@@ -333,7 +340,7 @@ class Link:
         if self.hold is not None:
             return self.server is not None
         if self.silent:
-            return self.client is not None or self.server is not None and self.dead == CLIENT
+            return self.client is not None or (self.server is not None and self.dead == CLIENT)
         return self.client is not None and self.server is not None
 
     def step(self):
@@ -382,6 +389,9 @@ class Link:
             self.hold_sent = True
             self.proxy.count("released")
             self.up.put(self.hold.frame + self.behind, 0)
+        if self.hold and self.hold.dropped.is_set():
+            self.close(CLIENT)
+            self.close(SERVER)
 
     def read(self, side):
         """Takes what a side sent, or notes that it ended."""

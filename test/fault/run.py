@@ -99,9 +99,9 @@ class Run(Scene):
     def must_progress(self, seconds, behind):
         assert self.progressed(seconds), f"seed {self.seed}: nothing delivered for {seconds} s behind {behind}:\n{self.relay.log[-4000:]}"
 
-    def finish(self, timeout=120):
+    def finish(self, timeout=120, verify=True):
         """Ends the writers, waits until nothing lags, stops the relay, and compares all that is there with all that was committed."""
         self.writers.stop()
         result = super().finish(self.writers, timeout)
-        assert self.verify()["ok"], f"seed {self.seed}: {result}"
+        assert not verify or self.verify()["ok"], f"seed {self.seed}: {result}"
         return result

@@ -257,6 +257,21 @@ def test_a_held_frame_of_a_client_that_waits_is_a_delay(kafka_like):
     assert len(upstream.received) == 1
 
 
+def test_a_dropped_frame_never_comes(kafka_like):
+    upstream, proxy = kafka_like
+    with dial(proxy) as conn:
+        hold = proxy.hold(PRODUCE)
+        conn.sendall(frame(PRODUCE, 1))
+        assert hold.wait(SECONDS)
+        hold.drop()
+        assert receive(conn, 1) == b""
+    until(lambda: upstream.ends[0], SECONDS, "the end of the held connection")
+    assert not upstream.received[0]
+    proxy.hold(PRODUCE).drop()
+    with dial(proxy) as conn:
+        assert receive_answer(conn, frame(PRODUCE, 2)) == (2, PRODUCE)
+
+
 def test_what_is_no_request_of_kafka_is_reported(kafka_like):
     _, proxy = kafka_like
     with dial(proxy) as conn:
