@@ -169,11 +169,22 @@ class Live:
         self.stop()
 
 
+class Progress:
+    """How many offsets a topic holds, asked cheaply: with transactions a few more than records."""
+
+    def __init__(self, stage, topic):
+        self.kafka, self.topic, self.consumer = stage.kafka, topic, stage.kafka.consumer()
+
+    def __call__(self):
+        ends = self.kafka.end_offsets(self.consumer, [self.topic])
+        return sum(high - low for low, high in ends.values())
+
+
 def machine():
     """The first line of a run: where it ran, and of what."""
     say(machine=subprocess.run(["uname", "-mr"], capture_output=True, text=True).stdout.strip(), cores=os.cpu_count(),
         load=os.getloadavg()[0], version=run(POSTHORN, "--version").stdout.split("\n"))
 
 
-__all__ = ["CHUNK", "POSTHORN", "Live", "Stage", "fill", "floor", "machine", "median", "peak_rss_kib", "percentile", "relay",
+__all__ = ["CHUNK", "POSTHORN", "Live", "Progress", "Stage", "fill", "floor", "machine", "median", "peak_rss_kib", "percentile", "relay",
            "relay_command", "run", "say", "spawn", "until"]

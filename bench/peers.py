@@ -13,23 +13,12 @@ import argparse
 import statistics
 import time
 
-from bench import Live, Stage, fill, machine, peak_rss_kib, relay, relay_command, say, until
+from bench import Live, Progress, Stage, fill, machine, peak_rss_kib, relay, relay_command, say, until
 from debezium import BACKLOG, HEAP, PUBLISH, TABLE, Debezium
-from latency import Arrivals, measure_latency, measure_live
+from kills import kill_drain
+from latency import measure_latency, measure_live
 
 KILLS = 3
-QUIET_S = 60  # without a record so long, what is missing is lost
-
-
-class Progress:
-    """How many offsets a topic holds, asked cheaply: with transactions a few more than records."""
-
-    def __init__(self, stage, topic):
-        self.kafka, self.topic, self.consumer = stage.kafka, topic, stage.kafka.consumer()
-
-    def __call__(self):
-        ends = self.kafka.end_offsets(self.consumer, [self.topic])
-        return sum(high - low for low, high in ends.values())
 
 
 class Posthorn:
@@ -56,9 +45,7 @@ class Posthorn:
 
     def start(self):
         self.live = Live(self.command).start()
-
-    def kill9(self):
-        self.live.kill9()
+        return self.live
 
     def end(self):
         if self.live:
@@ -104,39 +91,10 @@ class Peer:
     def start(self):
         self.begin()
         self.begin = self.worker.start
-
-    def kill9(self):
-        self.worker.kill9()
+        return self.worker
 
     def end(self):
         self.worker.close()
-
-
-def kill_drain(stage, peer, events):
-    """kill -9 three times during one drain, each a quarter of the backlog behind the last start; duplicates and lost."""
-    topic, step = stage.topic(), events // (KILLS + 1)
-    count = Progress(stage, topic)
-    peer.prepare_kills(topic, events)
-    with Arrivals(stage, topic) as arrivals:
-        for _ in range(KILLS):
-            before = count()
-            peer.start()
-            until(lambda: count() >= before + step, 300, "progress before a kill")
-            peer.kill9()
-            assert count() < before + 1.5 * step, "void: the kill came too late; more --kill-events"
-        peer.start()
-        wait_for_all(arrivals, events)
-    distinct = len(arrivals.times)
-    return {"kills": KILLS, "events": events, "duplicates": arrivals.records - distinct, "lost": events - distinct}
-
-
-def wait_for_all(arrivals, events):
-    """Until every event was seen once; or until nothing has come for so long that the rest is lost."""
-    seen, changed = -1, time.monotonic()
-    while len(arrivals.times) < events and time.monotonic() < changed + QUIET_S:
-        if arrivals.records != seen:
-            seen, changed = arrivals.records, time.monotonic()
-        time.sleep(0.1)
 
 
 def in_turns(what, peers, rounds, measure):
@@ -184,7 +142,9 @@ def measure_all(stage, args):
         waits = in_turns("latency", peers, args.rounds, lambda p: p.latency(args.seconds))
         kills = {}
         for name, peer in peers.items():
-            kills[name] = kill_drain(stage, peer, args.kill_events)
+            topic = stage.topic()
+            peer.prepare_kills(topic, args.kill_events)
+            kills[name] = kill_drain(stage, topic, peer.start, args.kill_events, KILLS)
             say(bench="peers", what="kills", peer=name, **kills[name])
         table(peers, drains, waits, kills)
     finally:

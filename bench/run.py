@@ -1,14 +1,17 @@
 """make bench: the figures of docs/benchmarks.md, one JSON line each.
 
-usage: bench/run.py [drain] [settled] [behind] [parked] [scheduled] [poll] [latency] [hold] [idle] [publish]     (default: all but hold)
-Sizes by environment: BENCH_EVENTS (1000000), BENCH_ROUNDS (5), BENCH_SETTLED (20000000), BENCH_HOLD_S (600).
+usage: bench/run.py [--delivery exactly-once] [drain] [settled] [behind] [parked] [scheduled] [poll] [latency] [idle] [publish]
+                                              [hold] [recovery] [backlog] [large]          (default: all of the first line)
+Sizes by environment: BENCH_EVENTS (1000000), BENCH_ROUNDS (5), BENCH_SETTLED (20000000), BENCH_HOLD_S (600), BENCH_KILLS (100),
+BENCH_BACKLOG (2000000), BENCH_DOWN_S (60), BENCH_LARGE_ROWS (1000000), BENCH_LARGE_MB (500), BENCH_LARGE_KILLS (20).
 """
+import argparse
 import os
-import sys
 import time
 
 from bench import Live, Stage, floor, machine, median, relay, relay_command, run, say
 from latency import measure_latency, measure_scheduled
+from outages import bench_backlog, bench_large, bench_recovery
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", 1_000_000))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", 5))
@@ -199,19 +202,24 @@ def pgbench(stage, script):
     return float(out.split("tps = ")[1].split()[0])
 
 
-BENCHES = {"drain": bench_drain, "settled": bench_settled, "behind": bench_behind, "parked": bench_parked, "scheduled": bench_scheduled, "poll": bench_poll, "latency": bench_latency,
-           "idle": bench_idle, "publish": bench_publish, "hold": bench_hold}
+BENCHES = {"drain": bench_drain, "settled": bench_settled, "behind": bench_behind, "parked": bench_parked, "scheduled": bench_scheduled,
+           "poll": bench_poll, "latency": bench_latency, "idle": bench_idle, "publish": bench_publish}
+LONG = {"hold": bench_hold, "recovery": bench_recovery, "backlog": bench_backlog, "large": bench_large}
 
 
 def main():
-    wanted = sys.argv[1:] or [name for name in BENCHES if name != "hold"]
-    unknown = [name for name in wanted if name not in BENCHES]
+    parser = argparse.ArgumentParser(description="the figures of docs/benchmarks.md")
+    parser.add_argument("--delivery", choices=["at-least-once", "exactly-once"], default="at-least-once")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES | LONG)}; all but the last {len(LONG)} without one")
+    args = parser.parse_args()
+    unknown = [name for name in args.names if name not in BENCHES | LONG]
     if unknown:
-        sys.exit(f"bench: no benchmark {unknown[0]}; there are {', '.join(BENCHES)}")
+        parser.error(f"no benchmark {unknown[0]}; there are {', '.join(BENCHES | LONG)}")
     machine()
-    with Stage() as stage:
-        for name in wanted:
-            BENCHES[name](stage)
+    say(delivery=args.delivery)
+    with Stage(sets=[f"delivery={args.delivery}"]) as stage:
+        for name in args.names or BENCHES:
+            (BENCHES | LONG)[name](stage)
 
 
 main()
