@@ -29,7 +29,7 @@ ROUNDS = amount(20, 2)
 POINTS = [name for name, rest in re.findall(r'\{\.name = "([^"]+)"([^}]*)\}', (ROOT / "src" / "base" / "failpoint.c").read_text())
           if "DEFENCE" not in rest]
 TRANSACTIONS = ("kafka.commit.", "kafka.checkpoint.")  # reached under exactly-once alone
-LATEST_HIT = {"lease.claim.before": 2, "lease.claim.after": 1, "kafka.produce.before": 300, "park.before": 2, "park.after": 2}
+LATEST_HIT = {"lease.claim.before": 1, "lease.claim.after": 1, "kafka.produce.before": 300, "park.before": 2, "park.after": 2}
 POISON = ("INSERT INTO posthorn.outbox (event_id, aggregate_type, aggregate_id, event_type, payload) "
           "VALUES (%s, 'Poison', %s, 'Large', jsonb_build_object('fill', repeat('x', 60000)))")
 
