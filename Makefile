@@ -2,7 +2,7 @@
 PYTHON := /usr/bin/python3
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: build run test bench bench-sqlite bench-peers faults sim fuzz style format install deb clean help
+.PHONY: build run test bench bench-sqlite bench-peers soak faults sim fuzz style format install deb clean help
 
 build: ## build into build/ (installs what is missing from the distribution's packages)
 	tools/build.sh
@@ -24,6 +24,10 @@ bench-sqlite: build ## the figures of SQLite in docs/benchmarks.md
 bench-peers: build ## Posthorn beside Debezium: rate, latency, memory, duplicates (about an hour)
 	tools/deps.sh test
 	$(PYTHON) bench/peers.py $(PEERS)
+
+soak: build ## half an hour of events and faults: memory, descriptors and latency flat, nothing lost
+	tools/deps.sh test
+	$(PYTHON) bench/soak.py $(SOAK)
 
 faults: build ## the full fault matrix and its table (POSTHORN_FAULTS=smoke: the short one; ROWS=test_kill: those alone)
 	tools/deps.sh test

@@ -186,5 +186,5 @@ def machine():
         load=os.getloadavg()[0], version=run(POSTHORN, "--version").stdout.split("\n"))
 
 
-__all__ = ["CHUNK", "POSTHORN", "Live", "Progress", "Stage", "fill", "floor", "machine", "median", "peak_rss_kib", "percentile", "relay",
+__all__ = ["CHUNK", "POSTHORN", "ROOT", "Live", "Progress", "Stage", "fill", "floor", "machine", "median", "peak_rss_kib", "percentile", "relay",
            "relay_command", "run", "say", "spawn", "until"]

@@ -11,22 +11,23 @@ PUBLISH = "SELECT posthorn.publish('Order', %(key)s, 'OrderPlaced', '{\"n\": 1}'
 
 class Arrivals(threading.Thread):
     """Consumes a topic from its beginning (committed records only), counts the records and keeps the time at which each
-    event id first came."""
+    event id first came; those alone whose key begins with key."""
 
-    def __init__(self, stage, topic):
+    def __init__(self, stage, topic, key=b""):
         super().__init__(daemon=True)
         self.consumer = stage.kafka.consumer(**{"fetch.wait.max.ms": 5, "enable.partition.eof": False,
                                                 "isolation.level": "read_committed"})
         self.consumer.subscribe([topic])
-        self.times, self.records, self.over = {}, 0, threading.Event()
+        self.key, self.times, self.records, self.over = key, {}, 0, threading.Event()
 
     def run(self):
         while not self.over.is_set():
             message = self.consumer.poll(0.2)
             if message is not None and message.error() is None:
-                event = next(value for name, value in message.headers() if name == "id").decode()
-                self.times.setdefault(event, time.monotonic())
                 self.records += 1
+                if message.key().startswith(self.key):
+                    event = next(value for name, value in message.headers() if name == "id").decode()
+                    self.times.setdefault(event, time.monotonic())
         self.consumer.close()
 
     def __enter__(self):
