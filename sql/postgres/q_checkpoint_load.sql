@@ -1,3 +1,3 @@
-SELECT tick, position, snapshot, base_snapshot, start_snapshot, timeline, epoch
+SELECT tick, position, snapshot, base_snapshot, start_snapshot, timeline, epoch, sink_tick, sink_position
   FROM posthorn.checkpoint
  WHERE pipeline = $1 AND shard = $2::int

@@ -312,6 +312,22 @@ static void check_start(struct ph_settings_load *load)
     }
 }
 
+/* A guarantee that the sink cannot keep is refused. */
+static void check_delivery(struct ph_settings_load *load)
+{
+    const struct ph_pipeline_config *pipeline = &load->settings->pipeline;
+    struct ph_error err = {0};
+    if (pipeline->options.delivery == PH_EXACTLY_ONCE && pipeline->sink &&
+        !(pipeline->sink->caps & PH_SINK_CHECKPOINT)) {
+        ph__settings_mark(load, find_value(load, "delivery", NULL));
+        (void)ph_fail(&err, PH_E_CONFIG,
+                      "delivery: a sink of kind %s cannot store the checkpoint together with the "
+                      "events, which exactly-once needs; set it to at-least-once",
+                      pipeline->sink->name);
+        ph__settings_report_error(load, &err);
+    }
+}
+
 /* The first value of the route, for a mistake that none of them makes alone. */
 static const struct ph_value *find_route_value(const struct ph_settings_load *load)
 {
@@ -370,6 +386,7 @@ static void load_all(struct ph_settings_load *load, const struct ph_settings_arg
         ph__settings_assign_word(load, args->assignments[i]);
     }
     check_start(load);
+    check_delivery(load);
     check_route(load);
 }
 

@@ -79,9 +79,11 @@ int ph_checkpoint_keep(struct ph_checkpoint_kept *kept, const struct ph_checkpoi
                        struct ph_error *err)
 {
     assert(kept && cp);
-    size_t need = cp->snapshot.len + cp->base_snapshot.len + cp->start_snapshot.len + 1;
+    size_t need =
+        cp->snapshot.len + cp->base_snapshot.len + cp->start_snapshot.len + cp->log.len + 1;
     bool move = need > kept->size || lies_in(kept, cp->snapshot) ||
-                lies_in(kept, cp->base_snapshot) || lies_in(kept, cp->start_snapshot);
+                lies_in(kept, cp->base_snapshot) || lies_in(kept, cp->start_snapshot) ||
+                lies_in(kept, cp->log);
     char *text = move ? ph_mem_alloc(need) : kept->text;
     if (!text) {
         return ph_fail(err, PH_E_NOMEM, "no memory for a checkpoint of %zu bytes", need);
@@ -91,6 +93,7 @@ int ph_checkpoint_keep(struct ph_checkpoint_kept *kept, const struct ph_checkpoi
     copy.snapshot = put_text(&at, cp->snapshot);
     copy.base_snapshot = put_text(&at, cp->base_snapshot);
     copy.start_snapshot = put_text(&at, cp->start_snapshot);
+    copy.log = put_text(&at, cp->log);
     if (move) {
         ph_mem_free(kept->text);
         kept->text = text;

@@ -34,6 +34,13 @@ size_t ph_position_format(struct ph_position at, char out[PH_POSITION_TEXT_MAX])
 /* Numbers below 0 are no position. */
 bool ph_position_parse(struct ph_str text, struct ph_position *out) PH_MUST_CHECK;
 
+/* Whether a sink holds a pipeline's checkpoint too (delivery: exactly-once). */
+enum ph_in_sink {
+    PH_SINK_NEVER, /* not since this pipeline was last delivered at-least-once */
+    PH_SINK_HOLDS, /* it does: at the start the sink's answer counts */
+    PH_SINK_VOID,  /* a person decided (adopt, reshard): whatever the sink holds is overwritten */
+};
+
 /* Everything up to and including `at` is settled. The texts belong to the source (PostgreSQL:
  * pg_snapshots) and mean nothing to the core. */
 struct ph_checkpoint {
@@ -42,8 +49,12 @@ struct ph_checkpoint {
     struct ph_str base_snapshot;  /* what is settled whole; equals snapshot once the tick is settled
                                      to its end */
     struct ph_str start_snapshot; /* where the pipeline began */
+    struct ph_str log;            /* names the log, so that no other takes it for its own */
     int timeline;
-    int64_t epoch; /* of the lease under which it was written */
+    int64_t epoch;              /* of the lease under which it was written */
+    enum ph_in_sink in_sink;    /* of a log's own copy */
+    struct ph_position sink_at; /* PH_SINK_HOLDS: the sink was there, or further, when it was
+                                   stored */
 };
 
 /* A checkpoint that owns its texts. Zero-initialise it. */

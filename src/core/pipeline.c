@@ -76,6 +76,8 @@ int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *sto
     p->sink_env = (struct ph_sink_env){
         .pipeline = config->name,
         .shard = config->shard,
+        .shards = (int)config->options.shards,
+        .exactly_once = config->options.delivery == PH_EXACTLY_ONCE,
         .uri = config->to,
         .window_batches = (size_t)config->options.window + 1, /* one of rows that come back */
         .stop = stop,
@@ -114,6 +116,7 @@ void ph_pipeline_free(struct ph_pipeline *p)
     ph_route_free(p->route);
     ph_checkpoint_kept_free(&p->settled);
     ph_mem_free(p->start_snapshot);
+    ph_mem_free(p->log);
     ph_mem_free(p);
 }
 

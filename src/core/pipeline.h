@@ -39,7 +39,8 @@ struct ph_retry_options {
 /* What becomes of the key of a dead event. */
 enum ph_on_dead { PH_ON_DEAD_HOLD, PH_ON_DEAD_SKIP, PH_ON_DEAD_STOP };
 
-enum ph_delivery { PH_AT_LEAST_ONCE };
+/* Exactly-once: the sink stores events and checkpoint in one step, and is asked at the start. */
+enum ph_delivery { PH_AT_LEAST_ONCE, PH_EXACTLY_ONCE };
 
 extern const struct ph_option ph_pipeline_option_table[];
 extern const struct ph_option ph_retry_option_table[];

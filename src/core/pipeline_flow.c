@@ -121,8 +121,7 @@ static bool sink_has_some(const struct ph_pipeline *p)
  * that keeps the checkpoint must not pass any event that left the flow. */
 static bool may_submit(struct ph_pipeline *p)
 {
-    bool keeps = p->config->sink->caps & PH_SINK_CHECKPOINT;
-    if (p->parking.failed > 0 || p->paused || (keeps && p->parking.leaving > 0)) {
+    if (p->parking.failed > 0 || p->paused || (ph__keeps_checkpoint(p) && p->parking.leaving > 0)) {
         return false;
     }
     if (p->options->rate > 0 && ph_clock_mono_us() < p->rate_due_us) {
@@ -223,7 +222,12 @@ static int poll_sink(struct ph_pipeline *p, int timeout_ms, struct ph_error *err
 static int settle_at(struct ph_pipeline *p, struct ph_checkpoint cp, struct ph_error *err)
 {
     cp.start_snapshot = ph_str_from(p->start_snapshot);
+    cp.log = ph_str_from(p->log);
     cp.timeline = p->settled.cp.timeline;
+    if (ph__keeps_checkpoint(p)) {
+        cp.in_sink = PH_SINK_HOLDS;
+        cp.sink_at = p->config->sink->kept_at(p->sink);
+    }
     cp.epoch = p->epoch;
     p->dirty = true;
     return ph_checkpoint_keep(&p->settled, &cp, err);

@@ -7,8 +7,8 @@
 const struct ph_option ph_pipeline_option_table[] = {
     {"start", PH_OPT_STRING, AT(start), "earliest", 0, 0, NULL,
      "where a pipeline without a checkpoint begins: earliest, latest or a time"},
-    {"delivery", PH_OPT_ENUM, AT(delivery), "at-least-once", 0, 0, "at-least-once",
-     "the guarantee asked for"},
+    {"delivery", PH_OPT_ENUM, AT(delivery), "at-least-once", 0, 0, "at-least-once|exactly-once",
+     "the guarantee asked for; exactly-once needs a sink that can hold the checkpoint"},
     {"batch_events", PH_OPT_INT, AT(batch_events), "4000", 1, 100000, NULL,
      "events in a batch at most"},
     {"batch_bytes", PH_OPT_SIZE, AT(batch_bytes), "4MiB", 65536, 1LL << 30, NULL,

@@ -553,6 +553,10 @@ int ph__park_due(struct ph_pipeline *p, struct ph_error *err)
         return 0;
     }
     plan_next(parking, &due);
+    if (parking->nothing_due && due.wait_ms < 0 && ph__keeps_checkpoint(p) &&
+        p->config->sink->row_gone) {
+        p->config->sink->row_gone(p->sink, NULL); /* one that was sent would be due */
+    }
     if (due.acts != parking->totals.acts) {
         rc = ph__park_load(p, err);
     }

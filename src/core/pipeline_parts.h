@@ -60,6 +60,8 @@ struct ph_pipeline {
 
     struct ph_checkpoint_kept settled; /* all up to here is settled */
     char *start_snapshot;              /* where the pipeline began; owned */
+    char *log;                         /* the log's name, as of this session; owned */
+    bool is_new;                       /* the log had no checkpoint of this pipeline */
     bool dirty;                        /* settled is ahead of what was stored */
     int64_t settle_due_us;
     bool was_open; /* the source was open before: what is a standby now may be a failover under way
@@ -74,6 +76,12 @@ struct ph_pipeline {
     struct ph_parking parking;
     struct ph_pipeline_metrics metrics;
 };
+
+/* Whether the sink keeps the checkpoint. */
+static inline bool ph__keeps_checkpoint(const struct ph_pipeline *p)
+{
+    return p->options->delivery == PH_EXACTLY_ONCE;
+}
 
 static inline void ph_batch_queue_put(struct ph_batch_queue *queue, struct ph_batch *batch)
 {

@@ -65,17 +65,26 @@ static int open_sink(struct ph_pipeline *p, struct ph_error *err)
     return p->config->sink->open(&p->sink_env, p->config->sink_config, &p->sink, err);
 }
 
-static int keep_start(struct ph_pipeline *p, struct ph_str text, struct ph_error *err)
+static int keep_text(char **kept, struct ph_str text, struct ph_error *err)
 {
     char *copy = ph_mem_alloc(text.len + 1);
     if (!copy) {
         return ph_fail(err, PH_E_NOMEM, "no memory for a checkpoint");
     }
-    memcpy(copy, text.ptr, text.len);
+    if (text.len > 0) {
+        memcpy(copy, text.ptr, text.len);
+    }
     copy[text.len] = '\0';
-    ph_mem_free(p->start_snapshot);
-    p->start_snapshot = copy;
+    ph_mem_free(*kept);
+    *kept = copy;
     return 0;
+}
+
+/* What every checkpoint of this pipeline has in common. */
+static int keep_start(struct ph_pipeline *p, const struct ph_checkpoint *cp, struct ph_error *err)
+{
+    int rc = keep_text(&p->start_snapshot, cp->start_snapshot, err);
+    return rc < 0 ? rc : keep_text(&p->log, cp->log, err);
 }
 
 /* Takes cp as settled. */
@@ -84,6 +93,7 @@ static int take(struct ph_pipeline *p, const struct ph_checkpoint *cp, struct ph
     struct ph_checkpoint mine = *cp;
     mine.epoch = p->epoch;
     mine.start_snapshot = ph_str_from(p->start_snapshot);
+    mine.log = ph_str_from(p->log);
     return ph_checkpoint_keep(&p->settled, &mine, err);
 }
 
@@ -97,13 +107,14 @@ static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
     if (found < 0) {
         return found;
     }
-    if (found == 0) {
+    p->is_new = found == 0;
+    if (p->is_new) {
         int rc = source->begin(p->source, &p->config->start, &cp, err);
         if (rc < 0) {
             return rc;
         }
         p->dirty = true;
-        rc = keep_start(p, cp.start_snapshot, err);
+        rc = keep_start(p, &cp, err);
         return rc < 0 ? rc : take(p, &cp, err);
     }
     int timeline = source->timeline ? source->timeline(p->source) : 0;
@@ -112,7 +123,8 @@ static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
             PH_LOG_WARN, p->config->name,
             "the database's timeline changed from %d to %d (a promotion); going on from %lld-%lld",
             cp.timeline, timeline, (long long)cp.at.tick, (long long)cp.at.position);
-    } else if (p->settled.set && ph_position_cmp(p->settled.cp.at, cp.at) >= 0) {
+    } else if (p->settled.set && cp.in_sink != PH_SINK_VOID &&
+               ph_position_cmp(p->settled.cp.at, cp.at) >= 0) {
         int rc = source->contains(p->source, &p->settled.cp, err);
         if (rc != 0) {
             p->dirty = true;
@@ -120,7 +132,7 @@ static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
             return rc < 0 ? rc : 0;
         }
     }
-    int rc = keep_start(p, cp.start_snapshot, err);
+    int rc = keep_start(p, &cp, err);
     if (rc == 0) {
         rc = take(p, &cp, err);
     }
@@ -130,31 +142,100 @@ static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
     return rc;
 }
 
-/* Where the sink holds a checkpoint, it knows best, provided that this log knows it. */
-static int ask_sink(struct ph_pipeline *p, struct ph_error *err)
+static int refuse_sink(const struct ph_pipeline *p, const struct ph_checkpoint *theirs,
+                       struct ph_error *err)
 {
-    if (!(p->config->sink->caps & PH_SINK_CHECKPOINT)) {
+    const struct ph_checkpoint *mine = &p->settled.cp;
+    return ph_fail(err, PH_E_DIVERGED,
+                   "the sink holds position %lld-%lld (timeline %d), which this database does not "
+                   "know; the database is at %lld-%lld (timeline %d): it lost its tail (a failover "
+                   "or a restore). Nothing is sent until a person decides with posthorn adopt "
+                   "DB-URI %s",
+                   (long long)theirs->at.tick, (long long)theirs->at.position, theirs->timeline,
+                   (long long)mine->at.tick, (long long)mine->at.position, mine->timeline,
+                   p->config->name);
+}
+
+/* Whether the sink's answer belongs to this log: 0, or why the pipeline must not go on. */
+static int check_answer(struct ph_pipeline *p, const struct ph_checkpoint *theirs,
+                        struct ph_error *err)
+{
+    const struct ph_checkpoint *mine = &p->settled.cp;
+    if (!theirs && mine->in_sink == PH_SINK_HOLDS) {
+        return ph_fail(err, PH_E_DIVERGED,
+                       "pipeline %s was delivered exactly-once up to %lld-%lld, but the sink holds "
+                       "no checkpoint any more: it was deleted, or this is another sink. Nothing "
+                       "is sent until a person decides with posthorn adopt DB-URI %s",
+                       p->config->name, (long long)mine->sink_at.tick,
+                       (long long)mine->sink_at.position, p->config->name);
+    }
+    if (!theirs || mine->in_sink == PH_SINK_VOID) {
         return 0;
     }
-    struct ph_checkpoint cp;
-    int found = p->config->sink->resume(p->sink, &cp, err);
-    if (found <= 0) {
+    if (!ph_str_eq(theirs->log, ph_str_from(p->log))) {
+        return ph_fail(err, PH_E_DIVERGED,
+                       "the sink holds a checkpoint of pipeline %s of another database: give this "
+                       "pipeline another name, or let a person decide with posthorn adopt DB-URI "
+                       "%s",
+                       p->config->name, p->config->name);
+    }
+    if (mine->in_sink == PH_SINK_NEVER && !p->is_new) {
+        return 0; /* it was delivered at-least-once since: the database's copy counts */
+    }
+    int known = p->config->source->contains(p->source, theirs, err);
+    return known == 0 ? refuse_sink(p, theirs, err) : known < 0 ? known : 0;
+}
+
+/* The sink's answer becomes the place to go on from, where it counts. */
+static int take_answer(struct ph_pipeline *p, const struct ph_checkpoint *theirs,
+                       struct ph_error *err)
+{
+    const struct ph_checkpoint *mine = &p->settled.cp;
+    bool held = mine->in_sink == PH_SINK_HOLDS;
+    if (!held && !(p->is_new && mine->in_sink == PH_SINK_NEVER)) {
+        return 0;
+    }
+    bool back = held && ph_position_cmp(theirs->at, mine->sink_at) < 0;
+    if (back || !held) {
+        ph_log(PH_LOG_WARN, p->config->name,
+               back ? "the sink lost its tail; what is behind %lld-%lld is sent again"
+                    : "this database has no checkpoint, but the sink has one of it; going on from "
+                      "%lld-%lld",
+               (long long)theirs->at.tick, (long long)theirs->at.position);
+    }
+    if (!back && held && ph_position_cmp(theirs->at, mine->at) <= 0) {
+        return 0; /* what lies between was settled without the sink */
+    }
+    return take(p, theirs, err);
+}
+
+/* With exactly-once the sink knows best how far it is, provided that this log knows it. */
+static int ask_sink(struct ph_pipeline *p, struct ph_error *err)
+{
+    if (!ph__keeps_checkpoint(p)) {
+        p->settled.cp.in_sink = PH_SINK_NEVER;
+        return 0;
+    }
+    struct ph_checkpoint theirs;
+    int found = p->config->sink->resume(p->sink, &theirs, err);
+    if (found < 0) {
         return found;
     }
-    int known = p->config->source->contains(p->source, &cp, err);
-    if (known < 0) {
-        return known;
+    int rc = check_answer(p, found ? &theirs : NULL, err);
+    bool anew = p->settled.cp.in_sink != PH_SINK_HOLDS;
+    if (rc == 0 && found) {
+        rc = take_answer(p, &theirs, err);
     }
-    if (known == 0) {
-        return ph_fail(err, PH_E_DIVERGED,
-                       "the sink holds position %lld-%lld (timeline %d), which this database does "
-                       "not know; the database is at %lld-%lld: it lost "
-                       "its tail (a failover or a restore), nothing is sent until a person decides",
-                       (long long)cp.at.tick, (long long)cp.at.position, cp.timeline,
-                       (long long)p->settled.cp.at.tick, (long long)p->settled.cp.at.position);
+    if (rc == 0) {
+        rc = p->config->sink->begin(p->sink, &p->settled.cp, anew, err);
     }
+    if (rc < 0) {
+        return rc;
+    }
+    p->settled.cp.in_sink = PH_SINK_HOLDS;
+    p->settled.cp.sink_at = p->settled.cp.at;
     p->dirty = true;
-    return take(p, &cp, err);
+    return 0;
 }
 
 static int find_place(struct ph_pipeline *p, struct ph_error *err)

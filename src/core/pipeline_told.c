@@ -157,6 +157,18 @@ static void count_out(struct ph_pipeline *p, const struct ph_event *event)
     }
 }
 
+/* A row that was due was sent and is gone. */
+static void row_gone(struct ph_pipeline *p, const struct ph_event *event)
+{
+    if (event->park->state != PH_PARK_SCHEDULED) {
+        ph_hold_take(&p->parking.hold, event->order_key);
+    }
+    if (ph__keeps_checkpoint(p) && p->config->sink->row_gone) {
+        struct ph_position at = ph_event_at(event);
+        p->config->sink->row_gone(p->sink, &at);
+    }
+}
+
 static bool note(struct ph_pipeline *p, struct ph_batch *batch, struct ph_event *event, void *arg)
 {
     (void)arg;
@@ -168,8 +180,8 @@ static bool note(struct ph_pipeline *p, struct ph_batch *batch, struct ph_event 
     } else if (event->verdict == PH_HELD) {
         count_out(p, event);
     }
-    if (event->park && event->verdict == PH_SENT && event->park->state != PH_PARK_SCHEDULED) {
-        ph_hold_take(&p->parking.hold, event->order_key);
+    if (event->park && event->verdict == PH_SENT) {
+        row_gone(p, event);
     }
     p->parking.leaving -= event->verdict == PH_HELD;
     p->parking.failed -= event->verdict == PH_HELD && is_failure(event);

@@ -25,7 +25,7 @@ enum ph_refusal_order {
 
 enum ph_sink_caps {
     PH_SINK_RECORDS = 1 << 0,    /* uses topic, key, body and headers: the route must fill them */
-    PH_SINK_CHECKPOINT = 1 << 1, /* resume can answer: the checkpoint is kept with the events */
+    PH_SINK_CHECKPOINT = 1 << 1, /* can keep the checkpoint with the events: exactly-once */
     PH_SINK_WATCHED = 1 << 2,    /* a person or a script waits for what --once writes: there PH_E_IO
                                     ends the pipeline */
 };
@@ -34,6 +34,8 @@ struct ph_sink_env {
     const char *pipeline;
     int shard;
     const char *uri;
+    int shards;            /* shard is one of so many */
+    bool exactly_once;     /* keep the checkpoint; only with PH_SINK_CHECKPOINT */
     size_t window_batches; /* batches in flight at most */
     struct ph_stop *stop;
     /* Says something that a person should see once, at warning level (a topic's config cannot be
@@ -60,9 +62,14 @@ struct ph_sink_driver {
 
     int (*open)(const struct ph_sink_env *env, const void *config, void **ret_ctx,
                 struct ph_error *err);
-    /* The sink's own answer to "how far are you": 1 and *ret (texts live until the next call), 0
-     * when it has none. Only with PH_SINK_CHECKPOINT, else NULL. */
+    /* With exactly_once, at the beginning of each session: shuts out whoever wrote before, then the
+     * sink's own answer to "how far are you": 1 and *ret (texts live until the next call), 0 when
+     * it has none. NULL without PH_SINK_CHECKPOINT. */
     int (*resume)(void *ctx, struct ph_checkpoint *ret, struct ph_error *err);
+    /* Then stores the checkpoint from which the session goes on; its log, timeline, epoch and
+     * start_snapshot belong to each later one too. `anew`: what else the sink knows of this
+     * pipeline (rows that were sent) is void. NULL without PH_SINK_CHECKPOINT. */
+    int (*begin)(void *ctx, const struct ph_checkpoint *cp, bool anew, struct ph_error *err);
     /* Takes the batch: its events, in order, behind those of earlier batches. The batch stays valid
      * until its last verdict or abandon. At most window_batches are in flight. */
     int (*submit)(void *ctx, struct ph_batch *batch, struct ph_error *err);
@@ -70,6 +77,11 @@ struct ph_sink_driver {
      * first. 0 or an error. After a refusal (RETRY or REJECT) the sink gives no further verdict and
      * sends nothing more until abandon. */
     int (*poll)(void *ctx, int timeout_ms, struct ph_error *err);
+    /* Where the checkpoint is that it last stored. NULL without PH_SINK_CHECKPOINT. */
+    struct ph_position (*kept_at)(void *ctx);
+    /* A row that came due and was sent is gone from the source, so that it cannot come again; `at`
+     * NULL: all of them are. May be NULL. */
+    void (*row_gone)(void *ctx, const struct ph_position *at);
     /* A descriptor that is readable when poll has something to do, or -1: then the core polls every
      * few ms. */
     int (*fd)(void *ctx);

@@ -16,7 +16,7 @@
 #include "base/str.h"
 
 /* The version of the schema that this program knows: that of the newest sql/sqlite/NNNN_*.sql. */
-#define PH_SQLITE_SCHEMA_VERSION 2
+#define PH_SQLITE_SCHEMA_VERSION 3
 
 #define PH_SQLITE_LOG_ID_LEN     36
 #define PH_SQLITE_BOOT_ID_SIZE   40

@@ -18,6 +18,7 @@ struct migration {
 static const struct migration migrations[] = {
     {1, ph_sql_sqlite_m0001_init},
     {2, ph_sql_sqlite_m0002_parking},
+    {3, ph_sql_sqlite_m0003_exactly_once},
 };
 
 #define MIGRATION_COUNT (sizeof migrations / sizeof migrations[0])

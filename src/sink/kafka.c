@@ -1,5 +1,6 @@
 /*
- * The Kafka sink: records in batch order, one idempotent producer, at-least-once.
+ * The Kafka sink: records in batch order, one idempotent producer, at-least-once; or, exactly-once,
+ * one transactional producer (kafka_txn.c), which shares what is here up to the reports.
  * Promise: after a refused event nothing later of its partition is in the topic (gapless), and
  * everything before it in the window is SENT before it is refused. A refusal concerns a whole
  * produce batch, so a producer that saw one is replaced, and the events that were refused together
@@ -16,7 +17,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/sys.h"
-#include "sink/kafka.h"
+#include "sink/kafka_txn.h"
 
 /* Least bytes of a record batch beside its keys, values and headers.
  * https://kafka.apache.org/documentation/#messageformat */
@@ -62,9 +63,31 @@ static void refuse(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *
     ph_batch_verdict(batch, event, PH_REJECT, cause);
 }
 
+/* A report of a record in a transaction: good ones are settled by the commit. The checkpoint's own
+ * record has no event: what is refused there is nobody's fault. */
+static void on_txn_report(struct ph_kafka *k, const rd_kafka_message_t *message)
+{
+    rd_kafka_resp_err_t rc = message->err;
+    if (rc == RD_KAFKA_RESP_ERR_NO_ERROR && message->offset >= 0) {
+        return;
+    }
+    enum ph_kafka_class class = ph_kafka_classify(rc);
+    bool ours = !message->_private && class == PH_KAFKA_ALONE;
+    if (rc != RD_KAFKA_RESP_ERR_NO_ERROR && class != PH_KAFKA_RESEND) {
+        set_trouble(k, rd_kafka_topic_name(message->rkt), rc);
+        k->down |= ours || class == PH_KAFKA_DOWN;
+    }
+    ph_kafka_txn_report(
+        k, ours || rc == RD_KAFKA_RESP_ERR_NO_ERROR ? RD_KAFKA_RESP_ERR__INCONSISTENT : rc);
+}
+
 /* A delivery report: SENT, or what the error asks for. */
 static void on_report(struct ph_kafka *k, const rd_kafka_message_t *message)
 {
+    if (k->txn) {
+        on_txn_report(k, message);
+        return;
+    }
     struct ph_event *event = message->_private;
     struct ph_batch *batch = batch_of(k, event);
     assert(batch);
@@ -99,10 +122,17 @@ static void on_report(struct ph_kafka *k, const rd_kafka_message_t *message)
 static void on_error(struct ph_kafka *k, rd_kafka_event_t *event)
 {
     rd_kafka_resp_err_t rc = rd_kafka_event_error(event);
+    if (k->txn) {
+        ph_kafka_txn_error(k, rc);
+    }
     if (rc == RD_KAFKA_RESP_ERR__FATAL) {
         char why[256];
-        k->broken = true;
-        set_trouble(k, "fatal", rd_kafka_fatal_error(k->rk, why, sizeof why));
+        rd_kafka_resp_err_t cause = rd_kafka_fatal_error(k->rk, why, sizeof why);
+        k->broken = !k->txn;
+        set_trouble(k, "fatal", cause);
+        if (k->txn) {
+            ph_kafka_txn_error(k, cause);
+        }
         return;
     }
     if (ph_kafka_classify(rc) != PH_KAFKA_DOWN) {
@@ -118,8 +148,7 @@ static void on_error(struct ph_kafka *k, rd_kafka_event_t *event)
     }
 }
 
-/* Takes what librdkafka has to say, waiting at most timeout_ms for the first. */
-static void take_reports(struct ph_kafka *k, int timeout_ms)
+void ph_kafka_take_reports(struct ph_kafka *k, int timeout_ms)
 {
     uint64_t drained;
     (void)!read(k->wake_fd, &drained, sizeof drained);
@@ -208,7 +237,16 @@ static rd_kafka_resp_err_t produce(struct ph_kafka *k, const struct ph_kafka_top
     if (k->outstanding++ == 0) {
         k->heard_us = ph_clock_mono_us();
     }
+    if (k->txn) {
+        ph_kafka_txn_count(k, event);
+    }
     return rc;
+}
+
+/* Whether something was handed over that is not decided yet. */
+static bool busy(const struct ph_kafka *k)
+{
+    return k->outstanding > 0 || (k->txn && k->txn->events > 0);
 }
 
 /* What came of handing one event to librdkafka: PUMP_ALL = go on, PUMP_WAIT = not now, or an error.
@@ -223,15 +261,22 @@ static int after_produce(struct ph_kafka *k, struct ph_batch *batch, struct ph_e
     case RD_KAFKA_RESP_ERR__QUEUE_FULL:
         return PUMP_WAIT;
     case RD_KAFKA_RESP_ERR__FATAL:
-        k->broken = true;
-        return PUMP_WAIT;
+        k->broken = !k->txn;
+        break;
     default:
         break;
+    }
+    if (k->txn && ph_kafka_classify(rc) != PH_KAFKA_ALONE) {
+        ph_kafka_txn_report(k, rc);
+        return PUMP_WAIT;
+    }
+    if (k->broken) {
+        return PUMP_WAIT;
     }
     if (ph_kafka_classify(rc) != PH_KAFKA_ALONE) {
         return ph_fail(err, PH_E_UNAVAILABLE, "topic %s: %s", topic->name, rd_kafka_err2str(rc));
     }
-    if (k->outstanding == 0) {
+    if (!busy(k)) {
         char cause[512];
         (void)snprintf(cause, sizeof cause, "topic %s: %s", topic->name, rd_kafka_err2str(rc));
         refuse(k, batch, event, cause);
@@ -239,12 +284,12 @@ static int after_produce(struct ph_kafka *k, struct ph_batch *batch, struct ph_e
     return PUMP_WAIT;
 }
 
-/* A topic's state cannot be asked: what librdkafka says of its connections tells why (a certificate
- * is not trusted, a password is wrong), where its answer only tells that there is none. */
-static int say_why(struct ph_kafka *k, struct ph_error *err)
+/* The state of a topic cannot be asked: that there is no answer tells less than what librdkafka
+ * says of its connections (a certificate is not trusted, a password is wrong). */
+int ph_kafka_say_why(struct ph_kafka *k, struct ph_error *err)
 {
     k->trouble[0] = '\0';
-    take_reports(k, 0);
+    ph_kafka_take_reports(k, 0);
     return k->trouble[0] ? ph_fail(err, PH_E_UNAVAILABLE, "Kafka: %s", k->trouble)
                          : PH_E_UNAVAILABLE;
 }
@@ -255,7 +300,7 @@ static int meet_topic(struct ph_kafka *k, struct ph_kafka_topic *topic, struct p
 {
     int rc = ph_kafka_topic_ask(k, topic, err);
     if (rc < 0) {
-        return rc == PH_E_UNAVAILABLE ? say_why(k, err) : rc;
+        return rc == PH_E_UNAVAILABLE ? ph_kafka_say_why(k, err) : rc;
     }
     if (!ph_kafka_topic_fits(k, topic)) {
         k->outgrown = true;
@@ -276,47 +321,72 @@ static int look_again(struct ph_kafka *k, struct ph_kafka_topic *topic, struct p
     return rc == PH_E_REFUSED ? PUMP_WAIT : rc; /* told when it is met anew */
 }
 
+/* The event's topic, which this producer has met. It may take a while: not in a transaction. */
+static int need_topic(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event,
+                      struct ph_kafka_topic **topic, struct ph_error *err)
+{
+    int rc = ph_kafka_topic_find(k, event->topic, topic, err);
+    if (rc < 0 || (*topic)->known) {
+        return rc;
+    }
+    if (k->txn && busy(k)) {
+        return PUMP_WAIT;
+    }
+    rc = meet_topic(k, *topic, err);
+    if (rc == PH_E_REFUSED && !busy(k)) {
+        refuse(k, batch, event, err->text);
+        ph_error_clear(err);
+    }
+    return rc == PH_E_REFUSED ? PUMP_WAIT : rc;
+}
+
+/* Refuses what the broker would refuse, once everything before it is decided. */
+static int screen(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event,
+                  struct ph_kafka_topic *topic, struct ph_error *err)
+{
+    char cause[512];
+    if (!hopeless(k, topic, event, cause, sizeof cause)) {
+        return PUMP_ALL;
+    }
+    int rc = busy(k) ? PUMP_WAIT : look_again(k, topic, err);
+    if (rc == PUMP_ALL && hopeless(k, topic, event, cause, sizeof cause)) {
+        refuse(k, batch, event, cause);
+        rc = PUMP_WAIT;
+    }
+    return rc;
+}
+
 static int hand_over(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event,
                      struct ph_error *err)
 {
     struct ph_kafka_topic *topic;
-    char cause[512];
-    int rc = ph_kafka_topic_find(k, event->topic, &topic, err);
-    if (rc == 0 && !topic->known) {
-        rc = meet_topic(k, topic, err);
-        if (rc == PH_E_REFUSED && k->outstanding == 0) {
-            refuse(k, batch, event, err->text);
-            ph_error_clear(err);
-            return PUMP_WAIT;
-        }
-        rc = rc == PH_E_REFUSED ? PUMP_WAIT : rc;
+    int rc = need_topic(k, batch, event, &topic, err);
+    if (rc == PUMP_ALL) {
+        bool alone = event->mark && k->outstanding > 0;
+        rc = alone ? PUMP_WAIT : screen(k, batch, event, topic, err);
     }
-    if (rc != PUMP_ALL) {
-        return rc;
+    if (rc == PUMP_ALL && k->txn && !ph_kafka_txn_open(k)) {
+        rc = PUMP_WAIT;
     }
-    if (event->mark && k->outstanding > 0) {
-        return PUMP_WAIT; /* alone */
-    }
-    if (hopeless(k, topic, event, cause, sizeof cause)) {
-        if (k->outstanding > 0) {
-            return PUMP_WAIT;
-        }
-        rc = look_again(k, topic, err);
-        if (rc != PUMP_ALL) {
-            return rc;
-        }
-        if (hopeless(k, topic, event, cause, sizeof cause)) {
-            refuse(k, batch, event, cause);
-            return PUMP_WAIT;
-        }
-    }
-    return after_produce(k, batch, event, topic, produce(k, topic, event), err);
+    return rc == PUMP_ALL ? after_produce(k, batch, event, topic, produce(k, topic, event), err)
+                          : rc;
 }
 
-/* Nothing may be handed over now. */
-static bool held(const struct ph_kafka *k)
+/* Whether nothing may be handed over now. */
+static bool held(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event)
 {
-    return k->broken || k->outgrown || k->refused || k->alone;
+    return k->broken || k->outgrown || k->refused || k->alone ||
+           (k->txn && !ph_kafka_txn_admits(k, batch, event));
+}
+
+/* One event that has no verdict yet. */
+static int pump_event(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *event,
+                      struct ph_error *err)
+{
+    if (held(k, batch, event)) {
+        return PUMP_WAIT;
+    }
+    return event->verdict == PH_PENDING ? hand_over(k, batch, event, err) : PUMP_ALL;
 }
 
 /* Hands over as much as librdkafka takes, in order. */
@@ -327,7 +397,7 @@ static int pump(struct ph_kafka *k, struct ph_error *err)
         while (flight->next < flight->batch->count) {
             struct ph_event *event = &flight->batch->events[flight->next];
             if (event->verdict == PH_PENDING) {
-                int rc = held(k) ? PUMP_WAIT : hand_over(k, flight->batch, event, err);
+                int rc = pump_event(k, flight->batch, event, err);
                 if (rc != PUMP_ALL) {
                     return rc < 0 ? rc : 0;
                 }
@@ -374,11 +444,33 @@ static void notice_silence(struct ph_kafka *k)
     }
 }
 
+/* Exactly-once: hands over, and moves the transaction on, as far as both go. */
+static int poll_txn(struct ph_kafka *k, int timeout_ms, struct ph_error *err)
+{
+    int rc;
+    ph_kafka_take_reports(k, timeout_ms);
+    do {
+        rc = pump(k, err);
+        if (rc == 0) {
+            rc = ph_kafka_txn_step(k, err);
+        }
+    } while (rc == 1 && !k->refused);
+    drop_done(k);
+    notice_silence(k);
+    if (rc == 0 && k->down) {
+        return ph_fail(err, PH_E_UNAVAILABLE, "Kafka: %s", k->trouble);
+    }
+    return rc < 0 ? rc : 0;
+}
+
 static int sink_poll(void *ctx, int timeout_ms, struct ph_error *err)
 {
     struct ph_kafka *k = ctx;
     if (k->refused) {
         return 0;
+    }
+    if (k->txn) {
+        return poll_txn(k, timeout_ms, err);
     }
     int rc = k->rk ? 0 : ph_kafka_client_new(k, err);
     if (rc == 0) {
@@ -387,7 +479,7 @@ static int sink_poll(void *ctx, int timeout_ms, struct ph_error *err)
     if (rc < 0) {
         return rc;
     }
-    take_reports(k, k->outstanding > 0 ? timeout_ms : 0);
+    ph_kafka_take_reports(k, k->outstanding > 0 ? timeout_ms : 0);
     notice_silence(k);
     if (!k->refused && (k->broken || (k->outgrown && k->outstanding == 0))) {
         rc = renew(k, err);
@@ -409,15 +501,18 @@ static int sink_submit(void *ctx, struct ph_batch *batch, struct ph_error *err)
         return ph_fail(err, PH_E_SOFTWARE, "more than %d batches in flight", PH_KAFKA_WINDOW_MAX);
     }
     if (k->rk && k->outstanding == 0 && k->flight_count == 0) {
-        take_reports(k, 0); /* what was said while nothing was out is old news */
+        ph_kafka_take_reports(k, 0); /* what was said while nothing was out is old news */
         k->down = false;
     }
     k->flights[k->flight_count++] = (struct ph_kafka_flight){.batch = batch};
+    if (k->txn) {
+        return k->rk ? pump(k, err) : 0; /* poll makes the producer */
+    }
     int rc = k->rk ? 0 : ph_kafka_client_new(k, err);
     return rc < 0 || k->down ? rc : pump(k, err);
 }
 
-static void forget_report(struct ph_kafka *k, const rd_kafka_message_t *message)
+void ph_kafka_forget_report(struct ph_kafka *k, const rd_kafka_message_t *message)
 {
     (void)k;
     (void)message;
@@ -426,8 +521,11 @@ static void forget_report(struct ph_kafka *k, const rd_kafka_message_t *message)
 static void sink_abandon(void *ctx)
 {
     struct ph_kafka *k = ctx;
-    if (k->outstanding > 0 || k->broken || k->outgrown) { /* else nothing of ours is on its way */
-        ph_kafka_client_end(k, forget_report);
+    if (k->txn) {
+        ph_kafka_txn_abandon(k);
+    } else if (k->outstanding > 0 || k->broken ||
+               k->outgrown) { /* else nothing of ours is on its way */
+        ph_kafka_client_end(k, ph_kafka_forget_report);
     }
     k->flight_count = 0;
     k->alone = NULL;
@@ -445,7 +543,8 @@ static void sink_close(void *ctx)
 {
     struct ph_kafka *k = ctx;
     if (k) {
-        ph_kafka_client_end(k, forget_report);
+        ph_kafka_txn_free(k);
+        ph_kafka_client_end(k, ph_kafka_forget_report);
         ph_kafka_topics_free(k);
         (void)close(k->wake_fd);
         ph_mem_free(k);
@@ -463,8 +562,10 @@ static int sink_open(const struct ph_sink_env *env, const void *config, void **r
     k->env = env;
     k->config = config;
     k->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int rc = k->wake_fd < 0 ? ph_fail(err, PH_E_UNAVAILABLE, "eventfd: errno %d", errno)
-                            : ph_kafka_client_new(k, err);
+    int rc = k->wake_fd < 0 ? ph_fail(err, PH_E_UNAVAILABLE, "eventfd: errno %d", errno) : 0;
+    if (rc == 0) {
+        rc = env->exactly_once ? ph_kafka_txn_new(k, err) : ph_kafka_client_new(k, err);
+    }
     if (rc < 0) {
         sink_close(k);
         return rc;
@@ -475,12 +576,17 @@ static int sink_open(const struct ph_sink_env *env, const void *config, void **r
 
 const struct ph_sink_driver ph_sink_kafka = {
     .name = "kafka",
-    .summary = "Apache Kafka, at-least-once, gapless (kafka://HOST:PORT[,HOST:PORT])",
+    .summary =
+        "Apache Kafka, gapless; exactly-once by transactions (kafka://HOST:PORT[,HOST:PORT])",
     .options = ph_kafka_options,
     .config_size = sizeof(struct ph_kafka_config),
-    .caps = PH_SINK_RECORDS,
+    .caps = PH_SINK_RECORDS | PH_SINK_CHECKPOINT,
     .refusal_order = PH_REFUSAL_PREFIX,
     .open = sink_open,
+    .resume = ph_kafka_txn_resume,
+    .begin = ph_kafka_txn_begin,
+    .kept_at = ph_kafka_txn_kept_at,
+    .row_gone = ph_kafka_txn_row_gone,
     .submit = sink_submit,
     .poll = sink_poll,
     .fd = sink_fd,

@@ -1,7 +1,7 @@
 /*
  * Inside the Kafka sink: what its files share. kafka.c sends and gives verdicts; kafka_client.c
  * makes and ends producers; kafka_topic.c knows topics; kafka_error.c says what an error means;
- * kafka_scan.c reads back for verify.
+ * kafka_scan.c reads back for verify; kafka_txn.h is exactly-once.
  */
 #ifndef PH_SINK_KAFKA_H
 #define PH_SINK_KAFKA_H
@@ -29,8 +29,10 @@ struct ph_kafka_topic {
     rd_kafka_topic_t *handle;    /* of the present producer; NULL until it is used */
     int64_t max_bytes;           /* max.message.bytes */
     int64_t asked_us;            /* when the topic said so */
+    int partitions;
     bool compacted;
-    bool known; /* exists, with leaders, as of the present producer */
+    bool config_read; /* max_bytes and compacted are what the topic said */
+    bool known;       /* exists, with leaders, as of the present producer */
     size_t name_len;
     char name[];
 };
@@ -39,12 +41,16 @@ struct ph_kafka_topic {
 struct ph_kafka_flight {
     struct ph_batch *batch;
     size_t next;
+    size_t done; /* exactly-once: events before it are in committed transactions */
 };
+
+struct ph_kafka_txn;
 
 struct ph_kafka {
     const struct ph_sink_env *env;
     const struct ph_kafka_config *config;
-    rd_kafka_t *rk; /* NULL between two producers */
+    struct ph_kafka_txn *txn; /* exactly-once; NULL: at-least-once */
+    rd_kafka_t *rk;           /* NULL between two producers */
     rd_kafka_queue_t *queue;
     int wake_fd; /* an eventfd that librdkafka writes when the queue has something */
     int64_t batch_size, message_max; /* of the present producer */
@@ -87,8 +93,18 @@ void ph_kafka_client_end(struct ph_kafka *k,
 /* The properties a person set, checked, put into conf. */
 int ph_kafka_client_apply(const struct ph_kafka_config *config, rd_kafka_conf_t *conf,
                           bool producer, struct ph_error *err) PH_MUST_CHECK;
+/* A consumer that reads what is committed, joins no group and stores nothing. */
+int ph_kafka_consumer_new(const struct ph_sink_env *env, const struct ph_kafka_config *config,
+                          rd_kafka_t **ret, struct ph_error *err) PH_MUST_CHECK;
 /* HOST:PORT,... of a kafka:// URI. */
 int ph_kafka_brokers(const char *uri, char *out, size_t size, struct ph_error *err) PH_MUST_CHECK;
+
+/* Takes what librdkafka has to say, waiting at most timeout_ms for the first. */
+void ph_kafka_take_reports(struct ph_kafka *k, int timeout_ms);
+/* An error like that in err, with what librdkafka says of its connections, which tells more. */
+int ph_kafka_say_why(struct ph_kafka *k, struct ph_error *err) PH_MUST_CHECK;
+/* For ph_kafka_client_end: reports of events that nobody waits for. */
+void ph_kafka_forget_report(struct ph_kafka *k, const rd_kafka_message_t *message);
 
 /* The topic's entry, made when it is new. PH_E_NOMEM beyond PH_KAFKA_TOPICS_MAX. */
 int ph_kafka_topic_find(struct ph_kafka *k, struct ph_str name, struct ph_kafka_topic **ret,

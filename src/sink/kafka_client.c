@@ -7,9 +7,14 @@
 
 #include "base/clock.h"
 #include "base/sys.h"
-#include "sink/kafka.h"
+#include "sink/kafka_txn.h"
 
-#define URI_PREFIX "kafka://"
+#define API_END_TXN    26
+#define URI_PREFIX     "kafka://"
+#define SOCKET_MS      10000 /* socket.timeout.ms with exactly-once */
+
+#define TEXT_OF(value) #value
+#define TEXT(value)    TEXT_OF(value)
 
 struct setting {
     const char *name, *value;
@@ -25,6 +30,23 @@ static const struct setting promises[] = {
      * refused (its leader was just being made), since there is no sequence to compare with; and
      * librdkafka 2.0.2 then infers that the first was stored too. That event would be lost. */
     {"max.in.flight.requests.per.connection", "1"},
+};
+
+/* The same for exactly-once. librdkafka fits message.timeout.ms to transaction.timeout.ms, and an
+ * event that is late fails its whole transaction, so there is nothing behind it to keep back.
+ * isolation.level is how a producer asks for the end of a partition: with what is not committed. */
+static const struct setting txn_promises[] = {
+    {"enable.idempotence", "true"},
+    {"acks", "all"},
+    {"max.in.flight.requests.per.connection", "1"},
+    {"isolation.level", "read_uncommitted"},
+};
+
+/* Defaults of exactly-once, which a person may change: consumers wait for a transaction whose relay
+ * died without a successor at most so long, and a request that is slow is given up in time. */
+static const struct setting txn_defaults[] = {
+    {"transaction.timeout.ms", "15000"},
+    {"socket.timeout.ms", TEXT(SOCKET_MS)},
 };
 
 /* Defaults that a person may change. */
@@ -45,6 +67,7 @@ static const struct setting refused[] = {
     {"max.in.flight", "1"},          {"max.in.flight.requests.per.connection", "1"},
     {"transactional.id", NULL},      {"bootstrap.servers", NULL},
     {"metadata.broker.list", NULL},  {"delivery.report.only.error", "false"},
+    {"isolation.level", NULL},
 };
 
 int ph_kafka_brokers(const char *uri, char *out, size_t size, struct ph_error *err)
@@ -85,6 +108,7 @@ static int set_all(rd_kafka_conf_t *conf, const struct setting *settings, size_t
     return rc;
 }
 
+/* 1: it is one of the promises, and says the same; 0: it is none; or why it is refused. */
 static int refuse(const char *name, const char *value, struct ph_error *err)
 {
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -101,6 +125,7 @@ static int refuse(const char *name, const char *value, struct ph_error *err)
                 "sink.kafka.%s=%s would break at-least-once delivery in order; it must stay %s",
                 name, value, refused[i].value);
         }
+        return 1;
     }
     return 0;
 }
@@ -114,6 +139,7 @@ int ph_kafka_client_apply(const struct ph_kafka_config *config, rd_kafka_conf_t 
         if (rc == 0) {
             rc = set(conf, name, value, err);
         }
+        rc = rc > 0 ? 0 : rc;
         if (rc < 0 && !producer) { /* verify's consumer: a producer's property is not its own */
             ph_error_clear(err);
             rc = 0;
@@ -169,6 +195,46 @@ static bool asks_compression(const struct ph_kafka *k)
     return false;
 }
 
+static int set_promises(struct ph_kafka *k, rd_kafka_conf_t *conf, struct ph_error *err)
+{
+    if (!k->txn) {
+        return set_all(conf, promises, sizeof promises / sizeof *promises, err);
+    }
+    int rc = set_all(conf, txn_promises, sizeof txn_promises / sizeof *txn_promises, err);
+    return rc < 0 ? rc : set(conf, "transactional.id", k->txn->id, err);
+}
+
+/* Counts the ends of transactions that are sent: a second one for the same transaction may arrive
+ * in the next, and tear it. https://kafka.apache.org/protocol.html#The_Messages_EndTxn */
+static rd_kafka_resp_err_t on_request_sent(rd_kafka_t *rk, int sockfd, const char *brokername,
+                                           int32_t brokerid, int16_t api_key, int16_t api_version,
+                                           int32_t corrid, size_t size, void *opaque)
+{
+    struct ph_kafka_txn *txn = opaque;
+    (void)rk, (void)sockfd, (void)brokername, (void)brokerid;
+    (void)api_version, (void)corrid, (void)size;
+    if (api_key == API_END_TXN) {
+        atomic_fetch_add(&txn->end_txns, 1);
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque,
+                                  char *why, size_t size)
+{
+    (void)conf, (void)why, (void)size;
+    return rd_kafka_interceptor_add_on_request_sent(rk, "posthorn", on_request_sent, opaque);
+}
+
+static int watch_ends(struct ph_kafka *k, rd_kafka_conf_t *conf, struct ph_error *err)
+{
+    rd_kafka_resp_err_t rc = rd_kafka_conf_interceptor_add_on_new(conf, "posthorn", on_new, k->txn);
+    k->txn->socket_ms = person_bound(k, "socket.timeout.ms", SOCKET_MS);
+    return rc == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? 0
+               : ph_fail(err, PH_E_SOFTWARE, "Kafka: %s", rd_kafka_err2str(rc));
+}
+
 static int configure(struct ph_kafka *k, rd_kafka_conf_t *conf, struct ph_error *err)
 {
     char brokers[4096], client[128];
@@ -178,6 +244,9 @@ static int configure(struct ph_kafka *k, rd_kafka_conf_t *conf, struct ph_error 
     if (rc == 0) {
         rc = set_all(conf, defaults, sizeof defaults / sizeof *defaults, err);
     }
+    if (rc == 0 && k->txn) {
+        rc = set_all(conf, txn_defaults, sizeof txn_defaults / sizeof *txn_defaults, err);
+    }
     if (rc == 0) {
         rc = set_all(conf, own, sizeof own / sizeof *own, err);
     }
@@ -185,10 +254,13 @@ static int configure(struct ph_kafka *k, rd_kafka_conf_t *conf, struct ph_error 
         rc = ph_kafka_client_apply(k->config, conf, true, err);
     }
     if (rc == 0) {
-        rc = set_all(conf, promises, sizeof promises / sizeof *promises, err);
+        rc = set_promises(k, conf, err);
     }
     if (rc == 0) {
         rc = set_bounds(k, conf, err);
+    }
+    if (rc == 0 && k->txn) {
+        rc = watch_ends(k, conf, err);
     }
     k->compressed = asks_compression(k);
     rd_kafka_conf_set_log_cb(conf, no_log);

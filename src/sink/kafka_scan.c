@@ -23,40 +23,45 @@ struct scan {
     void *arg;
 };
 
-static int open_consumer(struct scan *s, const struct ph_sink_env *env,
-                         const struct ph_kafka_config *config, struct ph_error *err)
+/* What a consumer needs to be told by us. */
+static int configure(rd_kafka_conf_t *conf, const struct ph_sink_env *env,
+                     const struct ph_kafka_config *config, struct ph_error *err)
 {
     char brokers[4096], why[512];
     int rc = ph_kafka_brokers(env->uri, brokers, sizeof brokers, err);
-    if (rc < 0) {
-        return rc;
+    if (rc == 0) {
+        rc = ph_kafka_client_apply(config, conf, false, err);
     }
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rc = ph_kafka_client_apply(config, conf, false, err);
-    static const char *const own[][2] = {
+    const char *const own[][2] = {
         {"group.id", "posthorn-verify"},   {"enable.auto.commit", "false"},
         {"enable.partition.eof", "true"},  {"isolation.level", "read_committed"},
         {"auto.offset.reset", "earliest"}, {"log_level", "0"},
+        {"bootstrap.servers", brokers},
     };
     for (size_t i = 0; rc == 0 && i < sizeof own / sizeof *own; i++) {
         if (rd_kafka_conf_set(conf, own[i][0], own[i][1], why, sizeof why) != RD_KAFKA_CONF_OK) {
-            rc = ph_fail(err, PH_E_SOFTWARE, "%s: %s", own[i][0], why);
+            rc = ph_fail(err, PH_E_CONFIG, "%s: %s", own[i][0], why);
         }
     }
-    if (rc == 0 && rd_kafka_conf_set(conf, "bootstrap.servers", brokers, why, sizeof why) !=
-                       RD_KAFKA_CONF_OK) {
-        rc = ph_fail(err, PH_E_CONFIG, "bootstrap.servers: %s", why);
-    }
-    if (rc == 0) {
-        s->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
-        if (s->rk) {
-            (void)rd_kafka_poll_set_consumer(s->rk);
-            return 0;
-        }
-        rc = ph_fail(err, PH_E_CONFIG, "sink.kafka: %s", why);
-    }
-    rd_kafka_conf_destroy(conf);
     return rc;
+}
+
+int ph_kafka_consumer_new(const struct ph_sink_env *env, const struct ph_kafka_config *config,
+                          rd_kafka_t **ret, struct ph_error *err)
+{
+    char why[512];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int rc = configure(conf, env, config, err);
+    if (rc == 0) {
+        *ret = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
+        rc = *ret ? 0 : ph_fail(err, PH_E_CONFIG, "sink.kafka: %s", why);
+    }
+    if (rc < 0) {
+        rd_kafka_conf_destroy(conf);
+        return rc;
+    }
+    (void)rd_kafka_poll_set_consumer(*ret);
+    return 0;
 }
 
 /* Adds the partitions of one topic; a topic that does not exist has none. */
@@ -184,7 +189,7 @@ int ph_kafka_scan(const struct ph_sink_env *env, const void *config, const struc
                   void *arg, struct ph_error *err)
 {
     struct scan s = {.each = each, .arg = arg};
-    int rc = open_consumer(&s, env, config, err);
+    int rc = ph_kafka_consumer_new(env, config, &s.rk, err);
     if (rc < 0) {
         return rc;
     }

@@ -65,6 +65,7 @@ static rd_kafka_resp_err_t topic_state(struct ph_kafka *k, struct ph_kafka_topic
     if (metadata->topic_cnt == 1) {
         const rd_kafka_metadata_topic_t *t = &metadata->topics[0];
         rc = t->err;
+        topic->partitions = t->partition_cnt;
         for (int i = 0; rc == RD_KAFKA_RESP_ERR_NO_ERROR && i < t->partition_cnt; i++) {
             rc = t->partitions[i].leader < 0 ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE : rc;
         }
@@ -141,7 +142,8 @@ static void read_config(struct ph_kafka *k, struct ph_kafka_topic *topic)
     rd_kafka_DescribeConfigs(k->rk, &resource, 1, options, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ASK_MS * 2 + 500);
     const char *why;
-    if (read_answer(topic, event, &why) < 0) {
+    topic->config_read = read_answer(topic, event, &why) == 0;
+    if (!topic->config_read) {
         char text[512];
         (void)snprintf(
             text, sizeof text,

@@ -2,7 +2,7 @@
  * The memory sink's driver: delivers to a store inside this program. Events are delivered at submit
  * and get their verdicts at a poll, as with a broker whose acknowledgements take time.
  * Promise: prefix refusal order; after a refusal nothing is delivered and no verdict given until
- * abandon; no verdict reaches a batch that was used again.
+ * abandon; no verdict reaches a batch that was used again; who has resumed shuts out those before.
  */
 #include "sink/memory.h"
 
@@ -24,7 +24,8 @@ struct memory_sink {
     struct ph_checkpoint_kept answer;
     enum ph_verdict refusal; /* of the event behind the last delivered one; PH_SENT: none */
     const char *cause;
-    bool stopped; /* the refusal was told */
+    bool stopped;   /* the refusal was told */
+    uint64_t owner; /* of the store, since resume; 0: never */
     size_t count, cap;
     struct flight flights[];
 };
@@ -63,6 +64,9 @@ static int sink_open(const struct ph_sink_env *env, const void *config, void **r
 static int sink_resume(void *ctx, struct ph_checkpoint *ret, struct ph_error *err)
 {
     struct memory_sink *s = ctx;
+    ph__store_lock(s->store);
+    s->owner = ++s->store->owner;
+    ph__store_unlock(s->store);
     int rc = ph_memory_store_checkpoint(s->store, &s->answer);
     if (rc < 0) {
         return ph_fail(err, rc, "memory sink: no memory");
@@ -71,6 +75,32 @@ static int sink_resume(void *ctx, struct ph_checkpoint *ret, struct ph_error *er
         *ret = s->answer.cp;
     }
     return rc;
+}
+
+static int refuse_late(struct ph_error *err)
+{
+    return ph_fail(err, PH_E_FENCED, "memory sink: another instance has resumed");
+}
+
+static int sink_begin(void *ctx, const struct ph_checkpoint *cp, bool anew, struct ph_error *err)
+{
+    struct memory_sink *s = ctx;
+    (void)anew;
+    ph__store_lock(s->store);
+    bool ours = s->owner == s->store->owner;
+    int rc = ours ? ph_checkpoint_keep(&s->store->checkpoint, cp, NULL) : 0;
+    ph__store_unlock(s->store);
+    if (!ours) {
+        return refuse_late(err);
+    }
+    return rc < 0 ? ph_fail(err, rc, "memory sink: no memory") : 0;
+}
+
+static struct ph_position sink_kept_at(void *ctx)
+{
+    struct memory_sink *s = ctx;
+    return ph_memory_store_checkpoint(s->store, &s->answer) == 1 ? s->answer.cp.at
+                                                                 : (struct ph_position){0};
 }
 
 /* Delivers the rest of one batch; 1 when all of it is delivered, 0 when an event was refused. */
@@ -98,6 +128,9 @@ static int deliver_batch(struct memory_sink *s, struct flight *flight, struct ph
 static int deliver(struct memory_sink *s, struct ph_error *err)
 {
     int rc = 1;
+    if (s->owner != 0 && s->owner != s->store->owner) {
+        return refuse_late(err);
+    }
     for (size_t i = 0; rc == 1 && i < s->count && s->refusal == PH_SENT; i++) {
         rc = deliver_batch(s, &s->flights[i], err);
     }
@@ -244,6 +277,8 @@ const struct ph_sink_driver ph_sink_memory = {
     .refusal_order = PH_REFUSAL_PREFIX,
     .open = sink_open,
     .resume = sink_resume,
+    .begin = sink_begin,
+    .kept_at = sink_kept_at,
     .submit = sink_submit,
     .poll = sink_poll,
     .fd = sink_fd,

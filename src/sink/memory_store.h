@@ -26,6 +26,7 @@ struct ph_memory_store {
     void **blocks; /* what the records' texts lie in */
     size_t count, room;
     bool keep_checkpoint;
+    uint64_t owner; /* who resumed last; others are fenced */
     struct ph_checkpoint_kept checkpoint;
     struct ph_memory_refusal refusals[PH_MEMORY_REFUSALS_MAX];
     size_t refusal_count;

@@ -41,7 +41,8 @@ enum identity_column {
     ID_ENCODING,
     ID_OWN_SYSTEM,
     ID_OWN_DATABASE,
-    ID_SERVER_VERSION
+    ID_SERVER_VERSION,
+    ID_INSTALLED
 };
 
 static bool is(const PGresult *res, int column, const char *text)
@@ -120,6 +121,8 @@ static int check_identity(struct ph_pg_source *s, struct ph_error *err)
         return ph_fail(err, PH_E_CONFIG, "posthorn.meta is empty: run posthorn init DB-URI");
     }
     s->timeline = (int)ph_pg_i64(res, 0, ID_TIMELINE);
+    (void)snprintf(s->log, sizeof s->log, "%s:%s:%s", PQgetvalue(res, 0, ID_SYSTEM),
+                   PQgetvalue(res, 0, ID_DATABASE), PQgetvalue(res, 0, ID_INSTALLED));
     return refuse_identity(res, err);
 }
 
@@ -240,6 +243,15 @@ static int check_shards(struct ph_pg_source *s, struct ph_error *err)
                    s->env->shards);
 }
 
+/* What the row says of the sink's own checkpoint. */
+static void read_sink(const PGresult *res, struct ph_checkpoint *cp)
+{
+    if (ph_pg_value(res, 0, 7)) {
+        cp->sink_at = (struct ph_position){ph_pg_i64(res, 0, 7), ph_pg_i64(res, 0, 8)};
+        cp->in_sink = cp->sink_at.tick < 0 ? PH_SINK_VOID : PH_SINK_HOLDS;
+    }
+}
+
 /* The row as it is stored, whoever owns it. */
 static int read_checkpoint(struct ph_pg_source *s, int64_t epoch, struct ph_checkpoint *ret,
                            struct ph_error *err)
@@ -261,9 +273,11 @@ static int read_checkpoint(struct ph_pg_source *s, int64_t epoch, struct ph_chec
         .snapshot = keep(s, ph_pg_value(res, 0, 2)),
         .base_snapshot = keep(s, ph_pg_value(res, 0, 3)),
         .start_snapshot = keep(s, ph_pg_value(res, 0, 4)),
+        .log = ph_str_from(s->log),
         .timeline = (int)ph_pg_i64(res, 0, 5),
         .epoch = epoch,
     };
+    read_sink(res, ret);
     rc = keep_check(ret, err);
     return rc < 0 ? rc : 1;
 }
@@ -362,8 +376,9 @@ static int source_begin(void *ctx, const struct ph_start *start, struct ph_check
 {
     struct ph_pg_source *s = ctx;
     ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
-    *ret =
-        (struct ph_checkpoint){.timeline = s->timeline, .snapshot = keep(s, PH_PG_SNAPSHOT_EMPTY)};
+    *ret = (struct ph_checkpoint){.timeline = s->timeline,
+                                  .snapshot = keep(s, PH_PG_SNAPSHOT_EMPTY),
+                                  .log = ph_str_from(s->log)};
     int rc = 0;
     switch (start->kind) {
     case PH_START_EARLIEST:
@@ -416,12 +431,15 @@ static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_er
     if (s->asked_of_book != PH_PG_BOOK_NOTHING) {
         return 0;
     }
-    char shard[16], tick[24], position[24], timeline[16], epoch[24];
+    char shard[16], tick[24], position[24], timeline[16], epoch[24], sink_tick[24], sink_at[24];
     (void)snprintf(shard, sizeof shard, "%d", s->env->shard);
     (void)snprintf(tick, sizeof tick, "%lld", (long long)cp->at.tick);
     (void)snprintf(position, sizeof position, "%lld", (long long)cp->at.position);
     (void)snprintf(timeline, sizeof timeline, "%d", s->timeline);
     (void)snprintf(epoch, sizeof epoch, "%lld", (long long)cp->epoch);
+    (void)snprintf(sink_tick, sizeof sink_tick, "%lld", (long long)cp->sink_at.tick);
+    (void)snprintf(sink_at, sizeof sink_at, "%lld", (long long)cp->sink_at.position);
+    bool holds = cp->in_sink == PH_SINK_HOLDS;
     ph_arena_reset(&s->text, PH_PG_ARENA_KEEP);
     const char *snapshot = ph_arena_copy(&s->text, cp->snapshot.ptr, cp->snapshot.len);
     const char *base = ph_arena_copy(&s->text, cp->base_snapshot.ptr, cp->base_snapshot.len);
@@ -429,10 +447,21 @@ static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_er
     if (!snapshot || !base || !start) {
         return ph_fail(err, PH_E_NOMEM, "no memory for a checkpoint");
     }
-    const char *const params[] = {s->env->pipeline, shard, tick, position, snapshot, base, start,
-                                  timeline,         epoch};
+    const char *const params[] = {
+        s->env->pipeline,
+        shard,
+        tick,
+        position,
+        snapshot,
+        base,
+        start,
+        timeline,
+        epoch,
+        holds ? sink_tick : NULL,
+        holds ? sink_at : NULL,
+    };
     PH_FAILPOINT("checkpoint.before");
-    int rc = ph_pg_send(&s->book, ph_sql_postgres_q_checkpoint_save, 9, params, err);
+    int rc = ph_pg_send(&s->book, ph_sql_postgres_q_checkpoint_save, 11, params, err);
     if (rc < 0) {
         return rc;
     }

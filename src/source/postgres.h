@@ -58,6 +58,7 @@ struct ph_pg_source {
     struct ph_pg_source_config config;
     struct ph_pg read, book; /* reading; storing checkpoints beside it */
     int timeline;
+    char log[64];         /* names it: SYSTEM:DATABASE:INSTALLED */
     int64_t epoch;        /* that load was given */
     struct ph_buf sql;    /* the statement being put together */
     struct ph_arena text; /* texts that load and begin return */

@@ -125,6 +125,7 @@ static struct ph_checkpoint checkpoint_at(struct ph_sqlite_source *s, int64_t po
         .snapshot = id,
         .base_snapshot = id,
         .start_snapshot = ph_str_from(s->start_text),
+        .log = id,
         .epoch = epoch,
     };
 }
@@ -172,6 +173,11 @@ static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, stru
     rc = check_behind(s, position, err);
     if (rc == 0) {
         *ret = checkpoint_at(s, position, start, epoch);
+    }
+    if (rc == 0 && sqlite3_column_type(stmt, 4) != SQLITE_NULL) {
+        ret->in_sink = PH_SINK_HOLDS;
+        ret->sink_at =
+            (struct ph_position){sqlite3_column_int64(stmt, 4), sqlite3_column_int64(stmt, 5)};
     }
     return rc < 0 ? rc : 1;
 }
@@ -262,11 +268,18 @@ static bool source_at_end(void *ctx)
 /* 1, or 0 when a newer epoch refused it. */
 static int save_checkpoint(struct ph_sqlite_source *s, struct ph_error *err)
 {
+    struct ph_sqlite_param none = ph_sqlite_text(NULL);
+    bool holds = s->settle_in_sink;
     const struct ph_sqlite_param params[] = {
-        ph_sqlite_text(s->env->pipeline),         ph_sqlite_i64(s->env->shard),
-        ph_sqlite_i64(s->settle_at.tick),         ph_sqlite_i64(s->settle_at.position),
-        ph_sqlite_i64(s->settle_start),           ph_sqlite_i64(s->settle_epoch),
+        ph_sqlite_text(s->env->pipeline),
+        ph_sqlite_i64(s->env->shard),
+        ph_sqlite_i64(s->settle_at.tick),
+        ph_sqlite_i64(s->settle_at.position),
+        ph_sqlite_i64(s->settle_start),
+        ph_sqlite_i64(s->settle_epoch),
         ph_sqlite_i64(ph_clock_wall_us() / 1000),
+        holds ? ph_sqlite_i64(s->settle_sink_at.tick) : none,
+        holds ? ph_sqlite_i64(s->settle_sink_at.position) : none,
     };
     int rc = ph_sqlite_bind(&s->book, s->save, params, sizeof params / sizeof params[0], err);
     if (rc == 0) {
@@ -311,6 +324,8 @@ static int source_settle(void *ctx, const struct ph_checkpoint *cp, struct ph_er
     }
     s->settle_at = cp->at;
     s->settle_epoch = cp->epoch;
+    s->settle_in_sink = cp->in_sink == PH_SINK_HOLDS;
+    s->settle_sink_at = cp->sink_at;
     return begin_write(s, PH_SQLITE_SETTLE, err);
 }
 

@@ -44,7 +44,8 @@ struct ph_sqlite_source {
     int64_t busy_us; /* since when another's lock keeps us from reading; 0 = it does not */
 
     sqlite3_stmt *save; /* on book */
-    struct ph_position settle_at;
+    struct ph_position settle_at, settle_sink_at;
+    bool settle_in_sink;
     int64_t settle_epoch, settle_start;
     int64_t epoch;              /* that load claimed the checkpoint for */
     struct ph_sqlite_park park; /* likewise */

@@ -289,10 +289,7 @@ void check_stored(struct life *life, uint64_t rows_before)
     ph__memory_lock(world.log);
     size_t covered = ph__memory_behind(world.log, at);
     ph__memory_unlock(world.log);
-    for (size_t i = covered; i < world.covered; i++) { /* a sink that has its own knows best */
-        world.facts[i].may_repeat |= world.store->keep_checkpoint;
-    }
-    if (covered < world.covered && !world.store->keep_checkpoint) {
+    if (covered < world.covered) {
         sim_broken("the stored checkpoint goes back from %lld-%lld to %lld-%lld",
                    (long long)world.stored.tick, (long long)world.stored.position,
                    (long long)at.tick, (long long)at.position);

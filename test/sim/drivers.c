@@ -447,6 +447,19 @@ static int sink_resume(void *ctx, struct ph_checkpoint *ret, struct ph_error *er
     return answer(guard, "resume", fate, rc, err);
 }
 
+static int sink_begin(void *ctx, const struct ph_checkpoint *cp, bool anew, struct ph_error *err)
+{
+    struct guard *guard = ctx;
+    enum fate fate = gate(guard, "begin");
+    int rc = fate == FAIL ? 0 : real_sink()->begin(guard->real, cp, anew, err);
+    return answer(guard, "begin", fate, rc, err);
+}
+
+static struct ph_position sink_kept_at(void *ctx)
+{
+    return real_sink()->kept_at(((struct guard *)ctx)->real);
+}
+
 /* A sink that is down keeps what it was given: the store itself plays that. */
 static enum fate sink_gate(struct guard *guard, const char *call)
 {
@@ -515,11 +528,12 @@ static void sink_close(void *ctx)
     free(guard);
 }
 
-#define SINK(abilities)                                                                     \
-    {                                                                                       \
-        .name = "memory", .caps = (abilities), .refusal_order = PH_REFUSAL_PREFIX,          \
-        .open = sink_open, .resume = sink_resume, .submit = sink_submit, .poll = sink_poll, \
-        .fd = sink_fd, .abandon = sink_abandon, .close = sink_close,                        \
+#define SINK(abilities)                                                                         \
+    {                                                                                           \
+        .name = "memory", .caps = (abilities), .refusal_order = PH_REFUSAL_PREFIX,              \
+        .open = sink_open, .resume = sink_resume, .begin = sink_begin, .kept_at = sink_kept_at, \
+        .submit = sink_submit, .poll = sink_poll, .fd = sink_fd, .abandon = sink_abandon,       \
+        .close = sink_close,                                                                    \
     }
 
 const struct ph_sink_driver sim_sink[] = {

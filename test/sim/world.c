@@ -385,7 +385,9 @@ static void world_begin(uint64_t seed)
     ph_memory_store_judge(world.store, judge, NULL);
     ph_memory_store_delay(world.store, (unsigned)dice_below(dice, 4));
     ph_memory_store_pace(world.store, dice_below(dice, 4));
-    ph_memory_store_keep_checkpoint(world.store, world.knobs.sink == 0 && dice_one_in(dice, 2));
+    bool exactly_once = world.knobs.sink == 0 && dice_one_in(dice, 2);
+    ph_memory_store_keep_checkpoint(world.store, exactly_once);
+    world.knobs.options.delivery = exactly_once ? PH_EXACTLY_ONCE : PH_AT_LEAST_ONCE;
 }
 
 void world_live(uint64_t seed)

@@ -49,7 +49,8 @@ static inline struct sqlite_rig rig_new(void)
     rig_exec(rig.app, "PRAGMA journal_mode = wal; BEGIN");
     rig_exec(rig.app, ph_sql_sqlite_m0001_init);
     rig_exec(rig.app, ph_sql_sqlite_m0002_parking);
-    rig_exec(rig.app, "UPDATE posthorn_meta SET schema_version = 2");
+    rig_exec(rig.app, ph_sql_sqlite_m0003_exactly_once);
+    rig_exec(rig.app, "UPDATE posthorn_meta SET schema_version = 3");
     rig_exec(rig.app, "COMMIT");
     return rig;
 }

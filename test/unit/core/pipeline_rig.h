@@ -109,6 +109,7 @@ static inline struct instance *rig_instance(struct rig *rig)
     options->lease_ms = 2000;
     options->backoff_initial_ms = 1;
     options->backoff_max_ms = 4;
+    options->delivery = rig->store->keep_checkpoint ? PH_EXACTLY_ONCE : PH_AT_LEAST_ONCE;
     inst->config.name = "orders";
     inst->config.from = rig->from;
     inst->config.to = rig->to;

@@ -486,6 +486,17 @@ static inline int watched_sink_open(const struct ph_sink_env *env, const void *c
     return rc;
 }
 
+static inline int watched_sink_begin(void *ctx, const struct ph_checkpoint *cp, bool anew,
+                                     struct ph_error *err)
+{
+    return real_sink(ctx)->begin(((struct watched *)ctx)->real, cp, anew, err);
+}
+
+static inline struct ph_position watched_kept_at(void *ctx)
+{
+    return real_sink(ctx)->kept_at(((struct watched *)ctx)->real);
+}
+
 static inline int watched_resume(void *ctx, struct ph_checkpoint *ret, struct ph_error *err)
 {
     return real_sink(ctx)->resume(((struct watched *)ctx)->real, ret, err);
@@ -545,6 +556,8 @@ static const struct ph_sink_driver rig_sink = {
     .refusal_order = PH_REFUSAL_PREFIX,
     .open = watched_sink_open,
     .resume = watched_resume,
+    .begin = watched_sink_begin,
+    .kept_at = watched_kept_at,
     .submit = watched_submit,
     .poll = watched_poll,
     .fd = watched_sink_fd,

@@ -209,10 +209,10 @@ static void the_sinks_own_checkpoint_wins(void **state)
 {
     (void)state;
     struct rig *rig = rig_new();
+    ph_memory_store_keep_checkpoint(rig->store, true);
     struct instance *inst = rig_instance(rig);
     inst->config.options.drain_timeout_ms = 0;
     rig_append(rig, 200, 30);
-    ph_memory_store_keep_checkpoint(rig->store, true);
     ph_memory_store_delay(rig->store, 1000000); /* delivered, but nobody learns of it */
     rig_start(inst);
     AWAIT(inst->submits == inst->config.options.window);
