@@ -19,7 +19,7 @@ import platform
 import sys
 
 AT_LEAST_ONCE, EXACTLY_ONCE = "at-least-once", "exactly-once"
-DELIVERIES = [AT_LEAST_ONCE]
+DELIVERIES = [AT_LEAST_ONCE, EXACTLY_ONCE]
 FULL = os.environ.get("POSTHORN_FAULTS") == "full"
 COUNTS = ("events", "lost", "phantom", "reordered", "duplicates")
 # A lease that a killed relay leaves behind, and a backoff, short enough for many faults in a minute.

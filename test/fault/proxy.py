@@ -256,6 +256,42 @@ class Frames:
         passed.append(bytes(self.kept))
 
 
+class Answers:
+    """Finds the answers to released requests in what a server sends."""
+
+    def __init__(self):
+        self.awaited = []
+        self.head, self.left = bytearray(), 0
+        self.hold = None
+
+    def feed(self, data):
+        view = memoryview(data)
+        while len(view):
+            if self.left == 0:
+                missing = ANSWER_HEAD.size - len(self.head)
+                self.head += view[:missing]
+                view = view[missing:]
+                if len(self.head) < ANSWER_HEAD.size:
+                    return
+                self.begin()
+            size = min(self.left, len(view))
+            if self.hold is not None:
+                self.kept += view[:size]
+            self.left -= size
+            view = view[size:]
+            if self.left == 0 and self.hold is not None:
+                self.awaited.remove(self.hold)
+                self.hold.answer = bytes(self.kept)
+                self.hold.answered.set()
+
+    def begin(self):
+        length, correlation_id = ANSWER_HEAD.unpack(self.head)
+        self.left = length + 4 - ANSWER_HEAD.size
+        self.hold = next((hold for hold in self.awaited if hold.correlation_id == correlation_id), None)
+        self.kept = bytearray(self.head)
+        self.head.clear()
+
+
 class Lane:
     """One direction of a connection: what was read and is not yet written, with the time when it is due."""
 
@@ -297,10 +333,10 @@ class Link:
         self.proxy = proxy
         self.client, self.server = client, None
         self.up, self.down = Lane(UP), Lane(DOWN)
-        self.frames = Frames(proxy) if proxy.kafka else None
+        self.frames, self.answers = (Frames(proxy), Answers()) if proxy.kafka else (None, None)
         self.silent = proxy.swallowing
         self.dead = self.cutting = self.hold = None
-        self.behind, self.answers = b"", bytearray()
+        self.behind = b""
         self.silence_counted = self.hold_sent = False
         self.thread = threading.Thread(target=self.work, name=f"link-{proxy.port}", daemon=True)
 
@@ -386,9 +422,7 @@ class Link:
             if not self.dead:
                 self.proxy.count("swallowed")
         if self.hold and self.hold.released.is_set() and not self.hold_sent:
-            self.hold_sent = True
-            self.proxy.count("released")
-            self.up.put(self.hold.frame + self.behind, 0)
+            self.let_go()
         if self.hold and self.hold.dropped.is_set():
             self.close(CLIENT)
             self.close(SERVER)
@@ -413,15 +447,17 @@ class Link:
             self.take(lane, data)
 
     def take(self, lane, data):
-        if lane is self.up and self.hold is not None:
-            self.hold_back(data)
+        if lane is self.up and self.hold is not None and not self.hold_sent:
+            self.behind += data
+            if len(self.behind) > HELD_BYTES:
+                raise ValueError("too much behind a held request")
             return
         if lane is self.up and self.frames is not None:
             data, behind = self.frames.feed(data)
             if self.frames.frame is not None:
                 self.keep(behind)
-        elif self.hold is not None:
-            self.listen(data)
+        elif self.answers is not None:
+            self.answers.feed(data)
         cut, size = self.proxy.spend(lane.direction, len(data)) if data else (None, 0)
         later = self.proxy.delays[lane.direction]
         if later and size:
@@ -431,31 +467,20 @@ class Link:
 
     def keep(self, behind):
         """A request is held; what the client sends behind it waits with it."""
-        hold, hold.frame = self.frames.frame[0], self.frames.frame[1]
-        hold.link, self.hold, self.frames = self, hold, None
-        self.behind = behind
+        hold, hold.frame = self.frames.frame
+        self.frames.frame = None
+        hold.link, self.hold, self.hold_sent, self.behind = self, hold, False, behind
         self.proxy.count("held")
         hold.caught.set()
 
-    def hold_back(self, data):
-        if self.hold_sent:
-            self.up.put(data, 0)
-        elif len(self.behind) + len(data) <= HELD_BYTES:
-            self.behind += data
-        else:
-            raise ValueError("too much behind a held request")
-
-    def listen(self, data):
-        """Looks for the answer to the released request."""
-        self.answers += data
-        while len(self.answers) >= ANSWER_HEAD.size and not self.hold.answered.is_set():
-            length, correlation_id = ANSWER_HEAD.unpack_from(self.answers)
-            if len(self.answers) < 4 + length:
-                return
-            if correlation_id == self.hold.correlation_id:
-                self.hold.answer = bytes(self.answers[:4 + length])
-                self.hold.answered.set()
-            del self.answers[:4 + length]
+    def let_go(self):
+        """The held request goes on its way, and what waited behind it, of which another may be held."""
+        self.hold_sent = True
+        self.proxy.count("released")
+        self.answers.awaited.append(self.hold)
+        self.up.put(self.hold.frame, 0)
+        behind, self.behind = self.behind, b""
+        self.take(self.up, behind)
 
     def finish(self):
         """Ends what has come to its end: a cut behind its last byte, a side that closed."""
@@ -467,7 +492,7 @@ class Link:
         if self.hold is not None and self.client is None:
             self.down.chunks.clear()
             self.down.size = 0
-            if self.hold.answered.is_set() or self.down.ended:
+            if (self.hold_sent and not self.answers.awaited) or self.down.ended:
                 self.close(SERVER)
             return
         for lane, target in ((self.up, SERVER), (self.down, CLIENT)):

@@ -253,7 +253,12 @@ def test_a_held_frame_of_a_client_that_waits_is_a_delay(kafka_like):
         conn.settimeout(SECONDS)
         assert hold.release() == reply(frame(PRODUCE, 1))[1]
         assert receive(conn, 30) == reply(frame(PRODUCE, 1) + frame(END_TXN, 2) + frame(PRODUCE, 3))[1]
-        assert receive_answer(conn, frame(PRODUCE, 4)) == (4, PRODUCE)
+        again, behind = proxy.hold(PRODUCE), proxy.hold(PRODUCE)
+        conn.sendall(frame(PRODUCE, 4) + frame(PRODUCE, 5))
+        assert again.wait(SECONDS) and not behind.caught.is_set()
+        assert again.release() == reply(frame(PRODUCE, 4))[1]
+        assert behind.wait(SECONDS) and behind.release() == reply(frame(PRODUCE, 5))[1]
+        assert receive(conn, 20) == reply(frame(PRODUCE, 4) + frame(PRODUCE, 5))[1]
     assert len(upstream.received) == 1
 
 
