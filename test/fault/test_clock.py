@@ -2,7 +2,7 @@
 time limits live by a clock that does not jump (CLOCK_BOOTTIME, and the database's own for expiry), so nothing of it may show: the relay keeps
 its lease, and goes on delivering at once.
 
-clock_shim.c adds what libfaketime lacks: librdkafka's waits until a wall clock time, which a jump shortens or stretches.
+c/clock_shim.c adds what libfaketime lacks: librdkafka's waits until a wall clock time, which a jump shortens or stretches.
 POSTHORN_FAULTS=full makes 50 jumps, otherwise a smoke of 8. POSTHORN_SEED repeats a run's choices.
 """
 import datetime
@@ -35,7 +35,7 @@ class FakeClock:
         if not found:
             raise ServerMissing("no libfaketime here: run tools/deps.sh test")
         shim = folder / "clock_shim.so"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, Path(__file__).with_name("clock_shim.c")], check=True)
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, Path(__file__).parent / "c" / "clock_shim.c"], check=True)
         self.file, self.offset = folder / "clock", 0
         self.env = {"LD_PRELOAD": f"{shim}:{found[0]}", "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_NO_CACHE": "1",
                     "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
