@@ -152,7 +152,7 @@ void ph_kafka_take_reports(struct ph_kafka *k, int timeout_ms)
 {
     uint64_t drained;
     (void)!read(k->wake_fd, &drained, sizeof drained);
-    for (;;) {
+    while (k->rk) {
         rd_kafka_event_t *event = rd_kafka_queue_poll(k->queue, timeout_ms);
         if (!event) {
             return;
@@ -506,7 +506,9 @@ static int sink_submit(void *ctx, struct ph_batch *batch, struct ph_error *err)
     }
     k->flights[k->flight_count++] = (struct ph_kafka_flight){.batch = batch};
     if (k->txn) {
-        return k->rk ? pump(k, err) : 0; /* poll makes the producer */
+        int rc = k->rk ? pump(k, err) : 0; /* poll makes the producer */
+        drop_done(k);
+        return rc;
     }
     int rc = k->rk ? 0 : ph_kafka_client_new(k, err);
     return rc < 0 || k->down ? rc : pump(k, err);
