@@ -22,6 +22,7 @@ const struct ph_command *const ph_commands[] = {
     &ph_cmd_pause,
     &ph_cmd_resume,
     &ph_cmd_reshard,
+    &ph_cmd_adopt,
     &ph_cmd_replay,
     &ph_cmd_completion,
     &ph_cmd_help,

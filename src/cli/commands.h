@@ -18,6 +18,7 @@ extern const struct ph_command ph_cmd_dead;
 extern const struct ph_command ph_cmd_pause;
 extern const struct ph_command ph_cmd_resume;
 extern const struct ph_command ph_cmd_reshard;
+extern const struct ph_command ph_cmd_adopt;
 extern const struct ph_command ph_cmd_replay;
 extern const struct ph_command ph_cmd_completion;
 extern const struct ph_command ph_cmd_help;

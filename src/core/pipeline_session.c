@@ -142,6 +142,10 @@ static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
     return rc;
 }
 
+#define ADOPT                                                                       \
+    "Nothing is sent until a person says where to go on: posthorn adopt DB-URI %s " \
+    "--keep|--all|--since TIME|--from-position P"
+
 static int refuse_sink(const struct ph_pipeline *p, const struct ph_checkpoint *theirs,
                        struct ph_error *err)
 {
@@ -149,8 +153,7 @@ static int refuse_sink(const struct ph_pipeline *p, const struct ph_checkpoint *
     return ph_fail(err, PH_E_DIVERGED,
                    "the sink holds position %lld-%lld (timeline %d), which this database does not "
                    "know; the database is at %lld-%lld (timeline %d): it lost its tail (a failover "
-                   "or a restore). Nothing is sent until a person decides with posthorn adopt "
-                   "DB-URI %s",
+                   "or a restore). " ADOPT,
                    (long long)theirs->at.tick, (long long)theirs->at.position, theirs->timeline,
                    (long long)mine->at.tick, (long long)mine->at.position, mine->timeline,
                    p->config->name);
@@ -164,8 +167,7 @@ static int check_answer(struct ph_pipeline *p, const struct ph_checkpoint *their
     if (!theirs && mine->in_sink == PH_SINK_HOLDS) {
         return ph_fail(err, PH_E_DIVERGED,
                        "pipeline %s was delivered exactly-once up to %lld-%lld, but the sink holds "
-                       "no checkpoint any more: it was deleted, or this is another sink. Nothing "
-                       "is sent until a person decides with posthorn adopt DB-URI %s",
+                       "no checkpoint any more: it was deleted, or this is another sink. " ADOPT,
                        p->config->name, (long long)mine->sink_at.tick,
                        (long long)mine->sink_at.position, p->config->name);
     }
@@ -175,8 +177,7 @@ static int check_answer(struct ph_pipeline *p, const struct ph_checkpoint *their
     if (!ph_str_eq(theirs->log, ph_str_from(p->log))) {
         return ph_fail(err, PH_E_DIVERGED,
                        "the sink holds a checkpoint of pipeline %s of another database: give this "
-                       "pipeline another name, or let a person decide with posthorn adopt DB-URI "
-                       "%s",
+                       "pipeline another name, or take it over. " ADOPT,
                        p->config->name, p->config->name);
     }
     if (mine->in_sink == PH_SINK_NEVER && !p->is_new) {

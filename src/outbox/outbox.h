@@ -78,6 +78,32 @@ struct ph_outbox_resharded {
     int64_t parked; /* events that were put beside the log, to come in the order of the log */
 };
 
+/* Where a pipeline goes on in a log that a person adopts. */
+enum ph_adopt_kind {
+    PH_ADOPT_FROM,  /* behind `from` */
+    PH_ADOPT_SINCE, /* from the last tick before the first event that was created then or later */
+    PH_ADOPT_ALL,   /* from the beginning of what is retained */
+    PH_ADOPT_KEEP,  /* from the stored checkpoint as it is */
+};
+
+struct ph_outbox_adopt {
+    const char *pipeline; /* NULL: all */
+    enum ph_adopt_kind kind;
+    struct ph_position from;
+    int64_t since_us;
+    bool dry_run; /* only says what would be done */
+};
+
+/* What becomes of one checkpoint. Texts as in ph_outbox_status; places are TICK-POSITION. */
+struct ph_outbox_adopted {
+    const char *pipeline, *shard;
+    bool moved;   /* to where the person said; else it keeps its place */
+    bool rebased; /* the log's transaction ids mean nothing here and are replaced */
+    const char *from, *to;
+    int64_t again, first, skipped; /* events that are sent again, for the first time, not at all */
+    int64_t beside;                /* parked, dead and scheduled rows, which stay as they are */
+};
+
 /* A row of the log that the pipeline had settled when verify began. */
 struct ph_outbox_row {
     int64_t position;
@@ -188,6 +214,12 @@ struct ph_outbox_driver {
      * NULL where a log cannot be shared. */
     int (*reshard)(void *ctx, const char *pipeline, int shards, const struct ph_outbox_act *act,
                    struct ph_outbox_resharded *ret, struct ph_error *err);
+    /* Makes the database that the log is in its own, and moves checkpoints; what sinks hold does
+     * not count then. PH_E_CONFIG while an instance owns a pipeline that it is about, and where the
+     * answer of `how` would lose events. */
+    int (*adopt)(void *ctx, const struct ph_outbox_adopt *how, const struct ph_outbox_act *act,
+                 int (*each)(void *arg, const struct ph_outbox_adopted *adopted), void *arg,
+                 struct ph_error *err);
     /* Puts a line into the audit for an act that changes nothing in the log. detail: a JSON object.
      */
     int (*note)(void *ctx, const char *what, const struct ph_outbox_act *act, struct ph_buf *detail,

@@ -107,4 +107,5 @@ const struct ph_outbox_driver ph_outbox_postgres = {
     .pause = ph__pg_outbox_pause,
     .note = ph__pg_outbox_note,
     .reshard = ph__pg_outbox_reshard,
+    .adopt = ph__pg_outbox_adopt,
 };

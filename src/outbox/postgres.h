@@ -22,6 +22,10 @@ int ph__pg_outbox_read(struct ph_pg *pg, const char *sql, int count, const char 
 int ph__pg_outbox_write(struct ph_pg *pg, const char *sql, int count, const char *const *params,
                         PGresult **ret, struct ph_error *err) PH_MUST_CHECK;
 
+/* Makes what a function of the schema refuses for a person's sake (object_in_use,
+ * object_not_in_prerequisite_state) PH_E_CONFIG; any other rc stays. */
+int ph__pg_outbox_refused(int rc, struct ph_error *err);
+
 /* The calls of the driver, see outbox.h. */
 int ph__pg_outbox_init(const char *uri, const struct ph_outbox_init *how, struct ph_buf *said,
                        struct ph_error *err) PH_MUST_CHECK;
@@ -64,5 +68,9 @@ int ph__pg_outbox_pause(void *ctx, const char *pipeline, bool paused,
 int ph__pg_outbox_reshard(void *ctx, const char *pipeline, int shards,
                           const struct ph_outbox_act *act, struct ph_outbox_resharded *ret,
                           struct ph_error *err) PH_MUST_CHECK;
+int ph__pg_outbox_adopt(void *ctx, const struct ph_outbox_adopt *how,
+                        const struct ph_outbox_act *act,
+                        int (*each)(void *arg, const struct ph_outbox_adopted *adopted), void *arg,
+                        struct ph_error *err) PH_MUST_CHECK;
 
 #endif

@@ -11,6 +11,15 @@
 #define WRITE_BEGIN      "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 #define ERASE_TIMEOUT_MS (4 * 60 * 60 * 1000) /* it reads the whole log */
 
+int ph__pg_outbox_refused(int rc, struct ph_error *err)
+{
+    if (rc < 0 && (strstr(err->text, "SQLSTATE 55006") || strstr(err->text, "SQLSTATE 55000"))) {
+        err->code = PH_E_CONFIG;
+        rc = PH_E_CONFIG;
+    }
+    return rc;
+}
+
 int ph__pg_outbox_write(struct ph_pg *pg, const char *sql, int count, const char *const *params,
                         PGresult **ret, struct ph_error *err)
 {
@@ -21,12 +30,7 @@ int ph__pg_outbox_write(struct ph_pg *pg, const char *sql, int count, const char
     if (rc == 0) {
         rc = ph_pg_script(pg, "COMMIT", NULL, err);
     }
-    /* object_in_use, object_not_in_prerequisite_state: our functions' own refusals, for a person */
-    if (rc < 0 && (strstr(err->text, "SQLSTATE 55006") || strstr(err->text, "SQLSTATE 55000"))) {
-        err->code = PH_E_CONFIG;
-        rc = PH_E_CONFIG;
-    }
-    return rc;
+    return ph__pg_outbox_refused(rc, err);
 }
 
 /* --- cleanup -----------------------------------------------------------------------------------

@@ -56,5 +56,6 @@ const struct ph_outbox_driver ph_outbox_sqlite = {
     .redrive = ph__sqlite_outbox_redrive,
     .discard = ph__sqlite_outbox_discard,
     .pause = ph__sqlite_outbox_pause,
+    .adopt = ph__sqlite_outbox_adopt,
     .note = ph__sqlite_outbox_note,
 };

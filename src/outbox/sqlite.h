@@ -59,5 +59,9 @@ int ph__sqlite_outbox_note(void *ctx, const char *what, const struct ph_outbox_a
                            struct ph_buf *detail, struct ph_error *err);
 int ph__sqlite_outbox_pause(void *ctx, const char *pipeline, bool paused,
                             const struct ph_outbox_act *act, struct ph_error *err) PH_MUST_CHECK;
+int ph__sqlite_outbox_adopt(void *ctx, const struct ph_outbox_adopt *how,
+                            const struct ph_outbox_act *act,
+                            int (*each)(void *arg, const struct ph_outbox_adopted *adopted),
+                            void *arg, struct ph_error *err) PH_MUST_CHECK;
 
 #endif

@@ -51,6 +51,8 @@ static bool is(const PGresult *res, int column, const char *text)
     return value && strcmp(value, text) == 0;
 }
 
+#define PH_PG_ADOPT "posthorn adopt DB-URI --keep|--all|--since TIME|--from-position P"
+
 static int refuse_identity(const PGresult *res, struct ph_error *err)
 {
     if (is(res, ID_RECOVERY, "t")) {
@@ -81,17 +83,16 @@ static int refuse_identity(const PGresult *res, struct ph_error *err)
         !is(res, ID_OWN_DATABASE, PQgetvalue(res, 0, ID_DATABASE))) {
         return ph_fail(err, PH_E_DIVERGED,
                        "the log was made in another database (system %s, database %s; this is "
-                       "system %s, database %s): after a dump and "
-                       "restore its transaction ids mean nothing; settle it where it was made, or "
-                       "drop schema posthorn and run posthorn init",
+                       "system %s, database %s): it was restored, copied or upgraded. Nothing is "
+                       "sent until a person says where to go on: " PH_PG_ADOPT,
                        PQgetvalue(res, 0, ID_OWN_SYSTEM), PQgetvalue(res, 0, ID_OWN_DATABASE),
                        PQgetvalue(res, 0, ID_SYSTEM), PQgetvalue(res, 0, ID_DATABASE));
     }
     if (ph_pg_i64(res, 0, ID_FUTURE_ROWS) > 0) {
         return ph_fail(err, PH_E_DIVERGED,
                        "%s events in posthorn.outbox have transaction ids beyond the present: they "
-                       "were restored from elsewhere, and would be "
-                       "read in the wrong order or not at all",
+                       "were restored from elsewhere, and would be read in the wrong order or not "
+                       "at all. Nothing is sent until a person says where to go on: " PH_PG_ADOPT,
                        PQgetvalue(res, 0, ID_FUTURE_ROWS));
     }
     return 0;

@@ -175,9 +175,9 @@ static int source_load(void *ctx, int64_t epoch, struct ph_checkpoint *ret, stru
         *ret = checkpoint_at(s, position, start, epoch);
     }
     if (rc == 0 && sqlite3_column_type(stmt, 4) != SQLITE_NULL) {
-        ret->in_sink = PH_SINK_HOLDS;
         ret->sink_at =
             (struct ph_position){sqlite3_column_int64(stmt, 4), sqlite3_column_int64(stmt, 5)};
+        ret->in_sink = ret->sink_at.tick < 0 ? PH_SINK_VOID : PH_SINK_HOLDS;
     }
     return rc < 0 ? rc : 1;
 }

@@ -1,0 +1,466 @@
+-- Version 6: a person adopts a log that was restored or copied, or whose sink knows more than the log
+-- does. `posthorn init` runs this file behind 0005. Adds functions and a type; no table is locked.
+--
+-- What it builds on. A row that was written here holds only xids that this cluster had given by then:
+-- its own xmin is at or behind them. A row that came by a dump is the restoring transaction's, however
+-- high the xids in it are. So the log itself tells whether its xids mean anything (they do after
+-- pg_upgrade, a base backup, or a dump into the same cluster), and which events were written behind the
+-- restore. Where they mean nothing they are replaced: all that the checkpoints tell apart stays apart.
+
+-- 1. What the log's xids are worth ----------------------------------------------------------------
+
+-- No SET, so that the planner looks into it. A row is at most 2^32 transactions old.
+CREATE FUNCTION posthorn.full_xid(row_xmin xid) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT f.id - CASE WHEN f.id < f.next THEN 0 ELSE 4294967296 END
+      FROM (SELECT n.next, (n.next & ~4294967295::bigint) | row_xmin::text::bigint AS id
+              FROM (SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint
+                           AS next) n) f
+$$;
+COMMENT ON FUNCTION posthorn.full_xid IS 'The xmin of a row that is visible, with its epoch';
+
+CREATE FUNCTION posthorn.xmax_of(snapshot pg_snapshot) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_catalog.pg_snapshot_xmax(snapshot)::text::bigint
+$$;
+
+CREATE FUNCTION posthorn.restored_until() RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    until bigint;
+BEGIN
+    SELECT max(r.by) INTO until FROM (
+        SELECT posthorn.full_xid(c.xmin) AS by,
+               greatest(posthorn.xmax_of(c.snapshot::pg_snapshot),
+                        posthorn.xmax_of(c.base_snapshot::pg_snapshot),
+                        posthorn.xmax_of(c.start_snapshot::pg_snapshot)) AS holds
+          FROM posthorn.checkpoint c
+        UNION ALL
+        SELECT posthorn.full_xid(t.xmin), posthorn.xmax_of(t.snapshot) FROM posthorn.tick t) r
+     WHERE r.by < r.holds;
+    IF EXISTS (SELECT FROM posthorn.outbox o
+                WHERE o.xid >= pg_snapshot_xmax(pg_current_snapshot())) THEN
+        SELECT greatest(until, max(posthorn.full_xid(o.xmin))) INTO until FROM posthorn.outbox o
+         WHERE posthorn.full_xid(o.xmin) < o.xid::text::bigint;
+    END IF;
+    RETURN until;
+END $$;
+COMMENT ON FUNCTION posthorn.restored_until IS
+    'NULL: this cluster gave the xids that the log holds. Else the last transaction that is known to '
+    'have brought others; what was written here has a higher one';
+
+CREATE FUNCTION posthorn.is_foreign() RETURNS boolean
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.system_identifier <> m.system_identifier OR d.oid <> m.database_oid
+           OR posthorn.restored_until() IS NOT NULL
+      FROM pg_control_system() c, pg_database d, posthorn.meta m
+     WHERE d.datname = current_database()
+$$;
+COMMENT ON FUNCTION posthorn.is_foreign IS 'Whether the log was made in another database';
+
+-- 2. Places ---------------------------------------------------------------------------------------
+
+-- Ticks that have no row any more live on in checkpoints. The tick before one that was begun is known
+-- by its snapshot alone; any number below serves.
+CREATE FUNCTION posthorn.known_ticks() RETURNS TABLE (tick bigint, snapshot pg_snapshot)
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.tick, t.snapshot FROM posthorn.tick t
+    UNION ALL SELECT c.tick, c.snapshot::pg_snapshot FROM posthorn.checkpoint c
+    UNION ALL SELECT c.tick - 1, c.base_snapshot::pg_snapshot FROM posthorn.checkpoint c
+               WHERE c.base_snapshot <> c.snapshot
+    UNION ALL SELECT 0, '3:3:'
+$$;
+
+-- A place in the log: settled is what base_snapshot sees, and what snapshot sees up to position.
+CREATE TYPE posthorn.place AS (
+    tick bigint, "position" bigint, snapshot pg_snapshot, base_snapshot pg_snapshot);
+
+-- The tick itself where it is known; else the end of the one before, so that nothing is left out.
+CREATE FUNCTION posthorn.place_at(tick bigint, "position" bigint) RETURNS posthorn.place
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    newest bigint;
+    place  posthorn.place;
+BEGIN
+    SELECT max(k.tick) INTO newest FROM posthorn.known_ticks() k;
+    IF place_at.tick > newest THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format(
+            'position %s-%s is beyond what this database knows, whose newest tick is %s: name a '
+            'place in it (posthorn status), or a time', place_at.tick, place_at.position, newest);
+    END IF;
+    SELECT c.tick, c.position, c.snapshot::pg_snapshot, c.base_snapshot::pg_snapshot INTO place
+      FROM posthorn.checkpoint c
+     WHERE c.tick = place_at.tick AND c.position = place_at.position LIMIT 1;
+    IF FOUND THEN
+        RETURN place;
+    END IF;
+    SELECT k.tick, place_at.position, k.snapshot, k.snapshot INTO place
+      FROM posthorn.known_ticks() k WHERE k.tick <= place_at.tick ORDER BY k.tick DESC LIMIT 1;
+    IF place.tick < place_at.tick OR place.tick = 0 THEN
+        place.position := 0;
+    ELSE
+        SELECT k.snapshot INTO place.base_snapshot
+          FROM posthorn.known_ticks() k WHERE k.tick < place_at.tick ORDER BY k.tick DESC LIMIT 1;
+    END IF;
+    RETURN place;
+END $$;
+
+-- The newest tick that sees no event created then or later.
+CREATE FUNCTION posthorn.place_since(since timestamptz, restored bigint) RETURNS posthorn.place
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    first_xid xid8;
+    made      bigint; -- the newest tick made before, if it fits
+    place     posthorn.place;
+BEGIN
+    SELECT o.xid INTO first_xid FROM posthorn.outbox o
+     WHERE o.created_at >= since
+       AND (restored IS NULL OR o.xid::text::bigint <= restored
+            OR posthorn.full_xid(o.xmin) < o.xid::text::bigint)
+     ORDER BY o.xid LIMIT 1;
+    SELECT t.tick INTO made
+      FROM (SELECT * FROM posthorn.tick w WHERE w.made_at < since ORDER BY w.made_at DESC LIMIT 1) t
+     WHERE NOT EXISTS (SELECT FROM posthorn.outbox o
+                        WHERE o.created_at >= since AND o.xid >= first_xid
+                          AND pg_visible_in_snapshot(o.xid, t.snapshot));
+    SELECT k.tick, 0, k.snapshot, k.snapshot INTO place FROM posthorn.known_ticks() k
+     WHERE first_xid IS NULL OR pg_snapshot_xmax(k.snapshot) <= first_xid OR k.tick = made
+     ORDER BY k.tick DESC LIMIT 1;
+    RETURN place;
+END $$;
+
+-- 3. What would be done ---------------------------------------------------------------------------
+
+CREATE TYPE posthorn.adoption AS (
+    pipeline text, shard int, moved boolean, rebased boolean, "from" posthorn.place,
+    "to" posthorn.place, again bigint, first bigint, skipped bigint, beside bigint);
+
+-- One row a checkpoint that is moved; in a foreign log one each, where the others keep their place. A
+-- named pipeline that has not begun stands at the beginning.
+CREATE FUNCTION posthorn.adopt_places(
+    pipeline text, how text, tick bigint, "position" bigint, since timestamptz)
+RETURNS SETOF posthorn.adoption
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    restored constant bigint := posthorn.restored_until();
+    whole    constant boolean := posthorn.is_foreign();
+    goal     posthorn.place;
+    c        record;
+    a        posthorn.adoption;
+BEGIN
+    IF how = 'keep' AND restored IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE =
+            'the log holds transaction ids that this server had not given when they came here, so '
+            'its checkpoints cannot be kept as they are: adopt with --from-position, --since or --all';
+    END IF;
+    goal := CASE how WHEN 'from' THEN posthorn.place_at(tick, "position")
+                     WHEN 'since' THEN posthorn.place_since(since, restored)
+                     WHEN 'all' THEN ROW(0, 0, '3:3:', '3:3:')::posthorn.place END;
+    FOR c IN
+        SELECT k.pipeline, k.shard, ROW(k.tick, k.position, k.snapshot, k.base_snapshot)::posthorn.place
+                   AS place, k.pipeline = coalesce(adopt_places.pipeline, k.pipeline) AS moved
+          FROM posthorn.checkpoint k
+        UNION ALL
+        SELECT l.pipeline, n, ROW(0, 0, '3:3:', '3:3:')::posthorn.place, true
+          FROM posthorn.pipeline l, generate_series(0, l.shards - 1) n
+         WHERE l.pipeline = adopt_places.pipeline
+           AND NOT EXISTS (SELECT FROM posthorn.checkpoint b WHERE b.pipeline = l.pipeline)
+         ORDER BY 1, 2
+    LOOP
+        CONTINUE WHEN NOT c.moved AND NOT whole;
+        a := NULL;
+        a.pipeline := c.pipeline;
+        a.shard := c.shard;
+        a.moved := c.moved;
+        a.rebased := restored IS NOT NULL;
+        a."from" := c.place;
+        a."to" := CASE WHEN c.moved AND how <> 'keep' THEN goal ELSE c.place END;
+        IF (a."to").snapshot::text = (a."to").base_snapshot::text AND (a."to").tick > 0 THEN
+            a."to".position := greatest((a."to").position, (
+                SELECT max(p.position) FROM posthorn.parked p
+                 WHERE p.pipeline = c.pipeline AND p.shard = c.shard AND p.tick = (a."to").tick));
+        END IF;
+        RETURN NEXT a;
+    END LOOP;
+END $$;
+
+CREATE FUNCTION posthorn.settles(place posthorn.place, xid xid8, "position" bigint) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_catalog.pg_visible_in_snapshot(xid, place.base_snapshot)
+           OR "position" <= place."position" AND pg_catalog.pg_visible_in_snapshot(xid, place.snapshot)
+$$;
+COMMENT ON FUNCTION posthorn.settles IS 'Whether an event of the log is settled at a place';
+
+-- Written here, and not before what came from elsewhere: no old snapshot says anything of it.
+CREATE FUNCTION posthorn.is_native(restored bigint, row_xmin xid, xid xid8) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT xid::text::bigint > restored AND posthorn.full_xid(row_xmin) >= xid::text::bigint
+$$;
+
+-- Reads from the lower of the two places on; the whole log where xids are to be replaced.
+CREATE FUNCTION posthorn.adopt_count(a posthorn.adoption, restored bigint) RETURNS posthorn.adoption
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    least_xid constant xid8 := CASE WHEN restored IS NOT NULL THEN '0' ELSE
+        least(pg_snapshot_xmin((a."from").base_snapshot), pg_snapshot_xmin((a."to").base_snapshot)) END;
+    shards    int;
+BEGIN
+    SELECT l.shards INTO shards FROM posthorn.pipeline l WHERE l.pipeline = a.pipeline;
+    SELECT count(*) FILTER (WHERE e.was AND NOT e.now), count(*) FILTER (WHERE NOT e.was AND NOT e.now),
+           count(*) FILTER (WHERE NOT e.was AND e.now) INTO a.again, a.first, a.skipped
+      FROM (SELECT NOT n.native AND posthorn.settles(a."from", n.xid, n.position) AS was,
+                   NOT n.native AND posthorn.settles(a."to", n.xid, n.position) AS now
+              FROM (SELECT o.xid, o.position,
+                           restored IS NOT NULL AND posthorn.is_native(restored, o.xmin, o.xid)
+                               AS native
+                      FROM posthorn.outbox o
+                     WHERE o.xid >= least_xid
+                       AND (coalesce(shards, 1) = 1
+                            OR (hashtext(o.aggregate_id) & 4095) % shards = a.shard)) n) e;
+    SELECT count(*) INTO a.beside FROM posthorn.parked p
+     WHERE p.pipeline = a.pipeline AND p.shard = a.shard
+       AND p.state IN ('parked', 'dead', 'scheduled');
+    RETURN a;
+END $$;
+
+-- 4. Parts of the act -----------------------------------------------------------------------------
+
+CREATE FUNCTION posthorn.adopt_refuse(pipeline text, how text, who text, writes boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (who <> '') IS NOT TRUE THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'posthorn.adopt: who must not be empty';
+    ELSIF (how IN ('from', 'since', 'all', 'keep')) IS NOT TRUE THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'posthorn.adopt: how must be from, since, all or keep';
+    ELSIF pg_is_in_recovery() THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'posthorn.adopt: this is a standby; promote it first, or connect to the primary';
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE invalid_transaction_state USING
+            MESSAGE = 'posthorn.adopt: the transaction must be READ COMMITTED';
+    ELSIF writes AND pg_current_xact_id_if_assigned() IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE =
+            'posthorn.adopt: this transaction has already written something; it needs one of its own';
+    ELSIF NOT EXISTS (SELECT FROM posthorn.pipeline l
+                       WHERE l.pipeline = coalesce(adopt_refuse.pipeline, l.pipeline))
+          AND pipeline IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('the log knows no pipeline %s', pipeline);
+    ELSIF how = 'keep' AND pipeline IS NOT NULL
+          AND NOT EXISTS (SELECT FROM posthorn.checkpoint c
+                           WHERE c.pipeline = adopt_refuse.pipeline) THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format(
+            'pipeline %s has not begun in this database: there is nothing to keep', pipeline);
+    END IF;
+END $$;
+
+-- Keeps instances out, as forget() does, after all that takes time was looked up. A foreign log is
+-- adopted as a whole.
+CREATE FUNCTION posthorn.adopt_lock(pipeline text, places posthorn.adoption[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    whole boolean;
+    held  record;
+BEGIN
+    LOCK TABLE posthorn.lease IN SHARE ROW EXCLUSIVE MODE;
+    whole := posthorn.is_foreign();
+    SELECT l.pipeline, l.owner, l.expires_at INTO held FROM posthorn.lease l
+     WHERE (whole OR adopt_lock.pipeline IS NULL OR l.pipeline = adopt_lock.pipeline)
+       AND l.expires_at > clock_timestamp()
+     ORDER BY l.pipeline, l.shard LIMIT 1;
+    IF FOUND THEN
+        RAISE object_in_use USING MESSAGE = format(
+            'pipeline %s is owned by %s until %s: stop all its instances, then adopt',
+            held.pipeline, held.owner,
+            to_char(held.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
+    END IF;
+    IF EXISTS (SELECT FROM unnest(places) p LEFT JOIN posthorn.checkpoint c
+                   ON c.pipeline = p.pipeline AND c.shard = p.shard
+                WHERE (coalesce(c.tick, 0), coalesce(c.position, 0), coalesce(c.snapshot, '3:3:'))
+                   <> ((p."from").tick, (p."from").position, (p."from").snapshot::text)) THEN
+        RAISE object_in_use USING MESSAGE = 'a checkpoint moved meanwhile: stop all instances, then adopt';
+    END IF;
+    PERFORM posthorn.lock_pipelines(CASE WHEN NOT whole THEN pipeline END);
+    PERFORM pg_advisory_xact_lock(8101821129752310383); -- no bucket is cleared meanwhile
+    RETURN whole;
+END $$;
+
+-- All events that came from elsewhere get new xids, lower than any that is in use: one number for all
+-- that no place tells apart, so one tick brings what is settled nowhere, in order of position, and a
+-- place becomes one snapshot. Writers go on; what they write keeps its xid.
+CREATE FUNCTION posthorn.adopt_rebase(places posthorn.adoption[], restored bigint)
+RETURNS posthorn.adoption[]
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    base  constant bigint := 3; -- the first xid there is
+    cuts  posthorn.place[];     -- each place once, in order
+    made  posthorn.adoption[] := '{}';
+    a     posthorn.adoption;
+    n     bigint;
+BEGIN
+    SELECT array_agg(d.place ORDER BY d.tick, d.upto) INTO cuts
+      FROM (SELECT DISTINCT ON (u.tick, u.upto) u.* FROM (
+                SELECT (p."to").tick, p."to" AS place,
+                       CASE WHEN (p."to").snapshot::text = (p."to").base_snapshot::text
+                            THEN 9223372036854775807 ELSE (p."to").position END AS upto
+                  FROM unnest(places) p) u ORDER BY u.tick, u.upto) d;
+    IF base + cardinality(cuts) >= posthorn.xmax_of(pg_current_snapshot()) THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format(
+            'the checkpoints stand at %s different places, and this server is too young to have as '
+            'many transaction ids: adopt with --all', cardinality(cuts));
+    END IF;
+    UPDATE posthorn.outbox o
+       SET xid = (base + (SELECT count(*) FROM unnest(cuts) k
+                           WHERE NOT posthorn.settles(ROW(k.tick, k.position, k.snapshot,
+                                                          k.base_snapshot)::posthorn.place,
+                                                      o.xid, o.position)))::text::xid8
+     WHERE NOT posthorn.is_native(restored, o.xmin, o.xid);
+    FOREACH a IN ARRAY places LOOP
+        SELECT count(*) INTO n FROM unnest(cuts) k
+         WHERE (k.tick, CASE WHEN k.snapshot::text = k.base_snapshot::text THEN 9223372036854775807
+                             ELSE k.position END)
+            <= ((a."to").tick, CASE WHEN (a."to").snapshot::text = (a."to").base_snapshot::text
+                                    THEN 9223372036854775807 ELSE (a."to").position END);
+        a."to".snapshot := format('%s:%s:', base + n, base + n);
+        a."to".base_snapshot := (a."to").snapshot;
+        made := made || a;
+    END LOOP;
+    TRUNCATE posthorn.tick;
+    RETURN made;
+END $$;
+
+-- A tick of its own, which sees all that was there: numbers go on above all that were used.
+CREATE FUNCTION posthorn.adopt_tick() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    used bigint;
+    made bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(8101821129752310382);
+    SELECT max(u.tick) INTO used FROM (
+        SELECT max(c.tick) AS tick FROM posthorn.checkpoint c
+        UNION ALL SELECT max(t.tick) FROM posthorn.tick t
+        UNION ALL SELECT max(greatest(p.tick, p.queue_tick)) FROM posthorn.parked p) u;
+    PERFORM setval('posthorn.tick_tick_seq', used)
+       FROM posthorn.tick_tick_seq s WHERE s.last_value < used OR NOT s.is_called;
+    INSERT INTO posthorn.tick AS t (snapshot) VALUES (pg_current_snapshot()) RETURNING t.tick INTO made;
+    PERFORM setval('posthorn.outbox_position_seq', u.used)
+       FROM (SELECT max(o.position) AS used FROM posthorn.outbox o) u, posthorn.outbox_position_seq s
+      WHERE s.last_value < u.used OR NOT s.is_called;
+    RETURN made;
+END $$;
+
+-- The tick in which the log brings an event again that a place does not settle.
+CREATE FUNCTION posthorn.tick_behind(place posthorn.place, tick bigint, "position" bigint)
+RETURNS bigint LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN (tick, "position") <= (place.tick, place."position") THEN tick
+                WHEN tick = place.tick AND place.snapshot::text <> place.base_snapshot::text THEN tick
+                ELSE (SELECT t.tick FROM posthorn.tick t
+                       WHERE t.tick >= tick_behind.tick AND t.tick > place.tick
+                       ORDER BY t.tick LIMIT 1) END
+$$;
+
+-- Rows beside the log keep their state. Those in front of the place come with the log again, and must
+-- be known there by the tick that brings them; what is settled at the place stands before them. verify
+-- asks for what comes from now on, as of a pipeline that begins there: in a log that is at home, whose
+-- sink has the rest, for the tick's other events too.
+CREATE FUNCTION posthorn.adopt_move(
+    a posthorn.adoption, how text, whole boolean, epoch bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+BEGIN
+    UPDATE posthorn.parked p
+       SET tick = posthorn.tick_behind(a."to", p.tick, p.position),
+           queue_tick = posthorn.tick_behind(a."to", p.queue_tick, p.queue_position)
+     WHERE p.pipeline = a.pipeline AND p.shard = a.shard
+       AND ((p.tick, p.position) > ((a."to").tick, (a."to").position)
+            OR (p.queue_tick, p.queue_position) > ((a."to").tick, (a."to").position));
+    INSERT INTO posthorn.checkpoint (pipeline, shard, tick, position, timeline, snapshot,
+                                     base_snapshot, start_snapshot)
+    VALUES (a.pipeline, a.shard, 0, 0, 0, '3:3:', '3:3:', '3:3:') ON CONFLICT DO NOTHING;
+    UPDATE posthorn.checkpoint c
+       SET tick = (a."to").tick, position = (a."to").position, snapshot = (a."to").snapshot::text,
+           base_snapshot = (a."to").base_snapshot::text, epoch = adopt_move.epoch,
+           timeline = posthorn.timeline(), updated_at = clock_timestamp(),
+           sink_tick = -1, sink_position = -1,
+           start_snapshot = CASE
+               WHEN NOT a.rebased AND (NOT a.moved OR how = 'keep') THEN c.start_snapshot
+               WHEN NOT whole AND (c.tick, c.position) > ((a."to").tick, (a."to").position)
+               THEN (a."to").base_snapshot::text ELSE (a."to").snapshot::text END
+     WHERE c.pipeline = a.pipeline AND c.shard = a.shard;
+    UPDATE posthorn.lease l SET epoch = adopt_move.epoch
+     WHERE l.pipeline = a.pipeline AND l.shard = a.shard;
+    UPDATE posthorn.pipeline l SET acts = l.acts + 1 WHERE l.pipeline = a.pipeline;
+END $$;
+
+-- 5. The act --------------------------------------------------------------------------------------
+
+CREATE FUNCTION posthorn.adopt(
+    pipeline text, how text, who text, reason text DEFAULT NULL, tick bigint DEFAULT NULL,
+    "position" bigint DEFAULT NULL, since timestamptz DEFAULT NULL, dry_run boolean DEFAULT false)
+RETURNS SETOF posthorn.adoption
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    restored bigint;
+    whole    boolean;
+    newest   bigint;
+    moved    posthorn.adoption[];
+    places   posthorn.adoption[];
+    a        posthorn.adoption;
+BEGIN
+    PERFORM posthorn.adopt_refuse(pipeline, how, who, dry_run IS FALSE);
+    restored := posthorn.restored_until();
+    SELECT coalesce(array_agg(posthorn.adopt_count(p, restored)), '{}') INTO places
+      FROM posthorn.adopt_places(pipeline, how, tick, "position", since) p;
+    IF dry_run IS NOT FALSE THEN
+        RETURN QUERY SELECT * FROM unnest(places);
+        RETURN;
+    END IF;
+    whole := posthorn.adopt_lock(pipeline, places);
+
+    IF current_setting('synchronous_commit') IN ('off', 'local') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    moved := CASE WHEN restored IS NULL THEN places ELSE posthorn.adopt_rebase(places, restored) END;
+    newest := posthorn.adopt_tick();
+    FOREACH a IN ARRAY moved LOOP
+        PERFORM posthorn.adopt_move(a, how, whole, (
+            SELECT 1 + coalesce(max(k.epoch), 0) FROM (
+                SELECT l.epoch FROM posthorn.lease l WHERE l.pipeline = a.pipeline UNION ALL
+                SELECT c.epoch FROM posthorn.checkpoint c WHERE c.pipeline = a.pipeline) k));
+        DELETE FROM posthorn.member m WHERE m.pipeline = a.pipeline;
+    END LOOP;
+    INSERT INTO posthorn.audit (who, act, reason, detail)
+    SELECT adopt.who, 'adopt', adopt.reason, jsonb_build_object(
+               'pipeline', pipeline, 'how', how, 'foreign', whole, 'rebased', restored IS NOT NULL,
+               'systemIdentifier', m.system_identifier::text, 'databaseOid', m.database_oid::text,
+               'tick', newest, 'login', session_user, 'checkpoints', (
+                   SELECT coalesce(jsonb_agg(jsonb_build_object(
+                              'pipeline', p.pipeline, 'shard', p.shard,
+                              'from', concat((p."from").tick, '-', (p."from").position),
+                              'to', concat((p."to").tick, '-', (p."to").position),
+                              'again', p.again, 'first', p.first, 'skipped', p.skipped)), '[]')
+                     FROM unnest(places) p))
+      FROM posthorn.meta m;
+    UPDATE posthorn.meta m
+       SET system_identifier = i.system_identifier, database_oid = i.database_oid
+      FROM posthorn.identity() i;
+    RETURN QUERY SELECT * FROM unnest(places);
+END $$;
+COMMENT ON FUNCTION posthorn.adopt IS
+    'Makes this database the log''s own and moves the checkpoints of a pipeline, or of all, to where a '
+    'person says: how = from (tick, position), since (a time), all, keep. What a sink holds does not '
+    'count then. Returns what is sent again, for the first time and not at all';
+
+-- 6. Nobody but the owner, until a person grants it -----------------------------------------------
+
+REVOKE ALL ON FUNCTION
+    posthorn.full_xid(xid), posthorn.xmax_of(pg_snapshot), posthorn.restored_until(),
+    posthorn.is_foreign(), posthorn.known_ticks(), posthorn.place_at(bigint, bigint),
+    posthorn.place_since(timestamptz, bigint),
+    posthorn.adopt_places(text, text, bigint, bigint, timestamptz),
+    posthorn.settles(posthorn.place, xid8, bigint), posthorn.is_native(bigint, xid, xid8),
+    posthorn.adopt_count(posthorn.adoption, bigint),
+    posthorn.adopt_refuse(text, text, text, boolean), posthorn.adopt_lock(text, posthorn.adoption[]),
+    posthorn.adopt_rebase(posthorn.adoption[], bigint), posthorn.adopt_tick(),
+    posthorn.tick_behind(posthorn.place, bigint, bigint),
+    posthorn.adopt_move(posthorn.adoption, text, boolean, bigint),
+    posthorn.adopt(text, text, text, text, bigint, bigint, timestamptz, boolean) FROM PUBLIC;
