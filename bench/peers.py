@@ -53,16 +53,16 @@ class Posthorn:
 
 
 class Peer:
-    """Debezium: one warm worker for all measurements; its connector is stopped while a backlog is written."""
+    """Debezium: one warm worker for all measurements; its connector is stopped while a backlog is written and while others run."""
 
     def __init__(self, stage, args):
         self.stage, self.rss_mib = stage, 0
         stage.pg.sql("CREATE DATABASE debezium")
         stage.pg.sql(TABLE, database="debezium")
         self.worker = Debezium(stage.pg, "debezium", stage.kafka, args.heap).start()
+        self.worker.stop_task()
 
     def fill(self, topic, events):
-        self.worker.stop_task()
         self.stage.pg.sql("TRUNCATE outbox", database="debezium")
         with self.stage.pg.connect("debezium", autocommit=False) as conn:
             fill(conn, BACKLOG, events, topic=topic)
@@ -77,12 +77,17 @@ class Peer:
             first = first or (there and time.monotonic())
             assert self.worker.running(), self.worker.log[-2000:]
             time.sleep(0.02)
+        rate = events / (time.monotonic() - first)
         self.rss_mib = max(self.rss_mib, peak_rss_kib(self.worker.pid) / 1024)
-        return events / (time.monotonic() - first)
+        self.worker.stop_task()
+        return rate
 
     def latency(self, seconds):
+        self.worker.resume_task()
         until(self.worker.answers, 60, "the connector")
-        return measure_live(self.stage, "debezium", self.stage.topic(), 200, seconds, PUBLISH)
+        got = measure_live(self.stage, "debezium", self.stage.topic(), 200, seconds, PUBLISH)
+        self.worker.stop_task()
+        return got
 
     def prepare_kills(self, topic, events):
         self.fill(topic, events)
@@ -145,6 +150,7 @@ def measure_all(stage, args):
             topic = stage.topic()
             peer.prepare_kills(topic, args.kill_events)
             kills[name] = kill_drain(stage, topic, peer.start, args.kill_events, KILLS)
+            peer.end()
             say(bench="peers", what="kills", peer=name, **kills[name])
         table(peers, drains, waits, kills)
     finally:
