@@ -10,6 +10,7 @@ from proc import Server, ServerMissing, fetch, free_port, give, spawn, until
 
 VERSION = "3.7.0.Final"
 HEAP = "512m"
+START_S = 180
 JVM = ["-XX:+UseParallelGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"]
 WORKER = {
     "key.converter": "org.apache.kafka.connect.storage.StringConverter",
@@ -98,6 +99,13 @@ class Debezium(Server):
         self.child = spawn([self.java, f"-Xmx{self.heap}", *JVM, log4j, "-cp", self.classpath,
                             "org.apache.kafka.connect.cli.ConnectStandalone", self.folder / "worker.properties",
                             self.folder / "connector.properties"], self.user, self.folder, log=self.log_path)
+
+    def start(self):
+        """Longer than other servers may take: after kill -9 the connector tries every 10 s whether its slot is free again."""
+        self.launch()
+        until(lambda: self.answers() or not self.running(), START_S, "the connector")
+        assert self.running(), self.log[-2000:]
+        return self
 
     def ask(self, path, method="GET"):
         """What the worker answers, as JSON; None while it does not."""
