@@ -69,6 +69,7 @@ static void on_txn_report(struct ph_kafka *k, const rd_kafka_message_t *message)
 {
     rd_kafka_resp_err_t rc = message->err;
     if (rc == RD_KAFKA_RESP_ERR_NO_ERROR && message->offset >= 0) {
+        k->down = false;
         return;
     }
     enum ph_kafka_class class = ph_kafka_classify(rc);
