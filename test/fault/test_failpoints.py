@@ -2,7 +2,7 @@
 checkpoint and parks (row 2 of the fault matrix). What a build with failpoints is armed with is checked too, and that no other build
 knows of them.
 
-POSTHORN_FAULTS=full kills at each point 20 times; otherwise twice. POSTHORN_SEED repeats a run's choices.
+POSTHORN_FAULTS=full kills at each point 20 times; otherwise once. POSTHORN_SEED repeats a run's choices.
 """
 import re
 import signal
@@ -25,7 +25,7 @@ from matrix import AT_LEAST_ONCE, DELIVERIES, FULL, amount, judge, record  # noq
 from scene import Scene, new_rng  # noqa: E402
 
 ARMED = "POSTHORN_FAILPOINTS"
-ROUNDS = amount(20, 2)
+ROUNDS = amount(20, 1)
 POINTS = [name for name, rest in re.findall(r'\{\.name = "([^"]+)"([^}]*)\}', (ROOT / "src" / "base" / "failpoint.c").read_text())
           if "DEFENCE" not in rest]
 TRANSACTIONS = ("kafka.commit.", "kafka.checkpoint.")  # reached under exactly-once alone

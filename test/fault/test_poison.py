@@ -2,7 +2,7 @@
 not write, or without the header that its route needs; and one in a hundred is empty, which is none (row 14 of the fault matrix). The
 relay is killed again and again meanwhile. Then the causes are mended and everything dead is redriven.
 
-POSTHORN_FAULTS=full runs 40 kills over 50,000 events, 500 of them poison; otherwise a smoke of 4 over 2,000. POSTHORN_SEED repeats a
+POSTHORN_FAULTS=full runs 40 kills over 50,000 events, 500 of them poison; otherwise a smoke of 4 over 1,200. POSTHORN_SEED repeats a
 run's choices.
 """
 import json
@@ -24,7 +24,7 @@ from servers import Kafka, until  # noqa: E402
 from matrix import AT_LEAST_ONCE, DELIVERIES, FULL, amount, judge, record, settings  # noqa: E402
 from scene import Reader, new_rng  # noqa: E402
 
-EVENTS, KILLS = amount(50000, 2000), amount(40, 4)
+EVENTS, KILLS = amount(50000, 1200), amount(40, 4)
 KEYS, RATE = 100, 600
 ACL = {"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "allow.everyone.if.no.acl.found": "true"}
 Topics = namedtuple("Topics", "orders compacted denied")
