@@ -19,12 +19,7 @@
 #include "base/sys.h"
 #include "sink/kafka_txn.h"
 
-/* Least bytes of a record batch beside its keys, values and headers.
- * https://kafka.apache.org/documentation/#messageformat */
-#define LOOK_AGAIN_MS   1000 /* what a topic said may have changed after so long */
-#define BATCH_OVERHEAD  61
-#define RECORD_OVERHEAD 7
-#define HEADER_OVERHEAD 2
+#define LOOK_AGAIN_MS 1000 /* what a topic said may have changed after so long */
 
 /* Events that wait this long without any report mean that the cluster is down. */
 #define SILENCE_US (3 * 1000000LL)
@@ -175,53 +170,10 @@ void ph_kafka_take_reports(struct ph_kafka *k, int timeout_ms)
     }
 }
 
-/* The least that the record can take in a batch of its own, without compression. */
-static int64_t least_bytes(const struct ph_event *event)
-{
-    size_t bytes = BATCH_OVERHEAD + RECORD_OVERHEAD + event->key.len + event->body.len;
-    for (unsigned i = 0; i < event->header_count; i++) {
-        bytes += event->headers[i].name.len + event->headers[i].value.len + HEADER_OVERHEAD;
-    }
-    return (int64_t)bytes;
-}
-
-/* Why the broker would refuse this event whatever its neighbours; false when it would not. */
-static bool hopeless(const struct ph_kafka *k, const struct ph_kafka_topic *topic,
-                     const struct ph_event *event, char *cause, size_t size)
-{
-    if (topic->compacted && !event->key.ptr) {
-        (void)snprintf(cause, size, "topic %s is compacted and takes no event without a key",
-                       topic->name);
-        return true;
-    }
-    int64_t bytes = least_bytes(event);
-    if (!k->compressed && bytes > topic->max_bytes) {
-        (void)snprintf(cause, size,
-                       "a record of %lld bytes is larger than max.message.bytes=%lld of topic %s",
-                       (long long)bytes, (long long)topic->max_bytes, topic->name);
-        return true;
-    }
-    return false;
-}
-
-static rd_kafka_headers_t *new_headers(const struct ph_event *event)
-{
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(event->header_count);
-    for (unsigned i = 0; headers && i < event->header_count; i++) {
-        const struct ph_header *h = &event->headers[i];
-        if (rd_kafka_header_add(headers, h->name.ptr, (ssize_t)h->name.len, h->value.ptr,
-                                (ssize_t)h->value.len) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            rd_kafka_headers_destroy(headers);
-            return NULL;
-        }
-    }
-    return headers;
-}
-
 static rd_kafka_resp_err_t produce(struct ph_kafka *k, const struct ph_kafka_topic *topic,
                                    struct ph_event *event)
 {
-    rd_kafka_headers_t *headers = new_headers(event);
+    rd_kafka_headers_t *headers = ph_kafka_headers(event);
     if (!headers) {
         return RD_KAFKA_RESP_ERR__QUEUE_FULL; /* no memory now: try again at the next poll */
     }
@@ -346,11 +298,11 @@ static int screen(struct ph_kafka *k, struct ph_batch *batch, struct ph_event *e
                   struct ph_kafka_topic *topic, struct ph_error *err)
 {
     char cause[512];
-    if (!hopeless(k, topic, event, cause, sizeof cause)) {
+    if (!ph_kafka_hopeless(k, topic, event, cause, sizeof cause)) {
         return PUMP_ALL;
     }
     int rc = busy(k) ? PUMP_WAIT : look_again(k, topic, err);
-    if (rc == PUMP_ALL && hopeless(k, topic, event, cause, sizeof cause)) {
+    if (rc == PUMP_ALL && ph_kafka_hopeless(k, topic, event, cause, sizeof cause)) {
         refuse(k, batch, event, cause);
         rc = PUMP_WAIT;
     }

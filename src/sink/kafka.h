@@ -1,7 +1,7 @@
 /*
  * Inside the Kafka sink: what its files share. kafka.c sends and gives verdicts; kafka_client.c
- * makes and ends producers; kafka_topic.c knows topics; kafka_error.c says what an error means;
- * kafka_scan.c reads back for verify; kafka_txn.h is exactly-once.
+ * makes and ends producers; kafka_topic.c knows topics; kafka_record.c makes records; kafka_error.c
+ * says what an error means; kafka_scan.c reads back for verify; kafka_txn.h is exactly-once.
  */
 #ifndef PH_SINK_KAFKA_H
 #define PH_SINK_KAFKA_H
@@ -119,6 +119,13 @@ bool ph_kafka_topic_fits(struct ph_kafka *k, const struct ph_kafka_topic *topic)
 /* Lets go of what belongs to the producer that ends. */
 void ph_kafka_topics_forget(struct ph_kafka *k);
 void ph_kafka_topics_free(struct ph_kafka *k);
+
+/* Why the broker would refuse this event whatever its neighbours, put into cause; false when it
+ * would not. */
+bool ph_kafka_hopeless(const struct ph_kafka *k, const struct ph_kafka_topic *topic,
+                       const struct ph_event *event, char *cause, size_t size);
+/* The event's headers, for a record; the caller's until it is produced. NULL without memory. */
+rd_kafka_headers_t *ph_kafka_headers(const struct ph_event *event);
 
 /* The driver's scan. */
 int ph_kafka_scan(const struct ph_sink_env *env, const void *config, const struct ph_str *topics,

@@ -51,7 +51,7 @@ static void send(struct fixture *f, const char *topic, int from, int count)
     assert_true(ph_batch_done(f->batch));
 }
 
-static void the_next_one_goes_on_and_shuts_out(void **state)
+static void test_the_next_one_goes_on_and_shuts_out(void **state)
 {
     (void)state;
     struct fixture first, second;
@@ -82,7 +82,7 @@ static void the_next_one_goes_on_and_shuts_out(void **state)
 }
 
 /* What is open when a sink is closed does not keep readers waiting, and never happened. */
-static void what_is_open_at_the_end_is_gone(void **state)
+static void test_what_is_open_at_the_end_is_gone(void **state)
 {
     (void)state;
     struct fixture f;
@@ -102,7 +102,7 @@ static void what_is_open_at_the_end_is_gone(void **state)
 }
 
 /* The broker refuses one of them; the sink finds it, and everything before it is committed. */
-static void one_poison_in_a_crowd(void **state)
+static void test_a_poison_in_a_transaction(void **state)
 {
     (void)state;
     struct fixture f;
@@ -146,7 +146,7 @@ static int count_rows(struct fixture *f)
     return read_back(f, "txn-rows", "", 0).total;
 }
 
-static void a_row_is_sent_once(void **state)
+static void test_a_row_is_sent_once(void **state)
 {
     (void)state;
     struct fixture f;
@@ -178,7 +178,7 @@ static void a_row_is_sent_once(void **state)
     close_sink(&f);
 }
 
-static void a_name_that_is_no_topic(void **state)
+static void test_a_name_that_is_no_topic(void **state)
 {
     (void)state;
     static char config[16384];
@@ -211,11 +211,11 @@ int main(void)
     driver = ph_sink_find(uri);
     assert_non_null(driver);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_next_one_goes_on_and_shuts_out),
-        cmocka_unit_test(what_is_open_at_the_end_is_gone),
-        cmocka_unit_test(one_poison_in_a_crowd),
-        cmocka_unit_test(a_row_is_sent_once),
-        cmocka_unit_test(a_name_that_is_no_topic),
+        cmocka_unit_test(test_the_next_one_goes_on_and_shuts_out),
+        cmocka_unit_test(test_what_is_open_at_the_end_is_gone),
+        cmocka_unit_test(test_a_poison_in_a_transaction),
+        cmocka_unit_test(test_a_row_is_sent_once),
+        cmocka_unit_test(test_a_name_that_is_no_topic),
     };
     int failed = cmocka_run_group_tests_name("kafka_txn_real", tests, NULL, NULL);
     ph_stop_free(&stop);
