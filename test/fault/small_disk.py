@@ -1,12 +1,16 @@
-"""Small disks (tmpfs) that fill up, and servers that live on one. Mounting needs root; without it disks() says so as ServerMissing."""
+"""Small disks (tmpfs) that fill up, and servers that live on one. Mounting needs root; without it they raise NoMount."""
 import atexit
 import contextlib
 import os
 import subprocess
 
-from servers import Kafka, Postgres, ServerMissing
+from servers import Kafka, Postgres
 
 CHUNK_BYTES = 1 << 20
+
+
+class NoMount(Exception):
+    """This user may not mount a tmpfs."""
 
 
 class SmallDisk:
@@ -16,7 +20,7 @@ class SmallDisk:
         path.mkdir(exist_ok=True)
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0755", "tmpfs", path], text=True, capture_output=True)
         if done.returncode != 0:
-            raise ServerMissing(f"a full disk needs the right to mount a tmpfs: {done.stderr.strip()}")
+            raise NoMount(f"a full disk needs the right to mount a tmpfs: {done.stderr.strip()}")
         self.path, self.filler = path, path / "filler"
         atexit.register(self.unmount)
         if user is not None:
@@ -42,6 +46,8 @@ class SmallDisk:
 class SmallPostgres(Postgres):
     """A server whose folder is on one small disk, and that has a tablespace on another, of 8 MiB (small_folder)."""
 
+    disk = table_disk = None
+
     def __init__(self, mib, **options):
         self.mib = mib
         super().__init__(15, options={"wal_keep_size": 0, "min_wal_size": "32MB", "max_wal_size": "48MB", "wal_recycle": "off"} | options)
@@ -62,13 +68,15 @@ class SmallPostgres(Postgres):
 
     def close(self):
         self.stop()
-        self.disk.unmount()
-        self.table_disk.unmount()
+        for disk in filter(None, (self.disk, self.table_disk)):
+            disk.unmount()
         super().close()
 
 
 class SmallKafka(Kafka):
     """A broker whose log lies on a small disk."""
+
+    disk = None
 
     def __init__(self, mib, config=None):
         super().__init__(config={"log.segment.bytes": 4 << 20} | (config or {}))
@@ -76,5 +84,6 @@ class SmallKafka(Kafka):
 
     def close(self):
         self.stop()
-        self.disk.unmount()
+        if self.disk:
+            self.disk.unmount()
         super().close()
