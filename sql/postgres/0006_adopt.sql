@@ -341,7 +341,7 @@ BEGIN
         UNION ALL SELECT max(t.tick) FROM posthorn.tick t
         UNION ALL SELECT max(greatest(p.tick, p.queue_tick)) FROM posthorn.parked p) u;
     PERFORM setval('posthorn.tick_tick_seq', used)
-       FROM posthorn.tick_tick_seq s WHERE s.last_value < used OR NOT s.is_called;
+       FROM posthorn.tick_tick_seq s WHERE used > 0 AND (s.last_value < used OR NOT s.is_called);
     INSERT INTO posthorn.tick AS t (snapshot) VALUES (pg_current_snapshot()) RETURNING t.tick INTO made;
     PERFORM setval('posthorn.outbox_position_seq', u.used)
        FROM (SELECT max(o.position) AS used FROM posthorn.outbox o) u, posthorn.outbox_position_seq s
