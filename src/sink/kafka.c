@@ -401,9 +401,7 @@ static void notice_silence(struct ph_kafka *k)
 static int poll_txn(struct ph_kafka *k, int timeout_ms, struct ph_error *err)
 {
     int rc;
-    if (k->rk) { /* none behind a refusal, until a step makes one */
-        ph_kafka_take_reports(k, timeout_ms);
-    }
+    ph_kafka_take_reports(k, timeout_ms);
     do {
         rc = pump(k, err);
         if (rc == 0) {
