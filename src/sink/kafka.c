@@ -148,7 +148,7 @@ void ph_kafka_take_reports(struct ph_kafka *k, int timeout_ms)
 {
     uint64_t drained;
     (void)!read(k->wake_fd, &drained, sizeof drained);
-    while (k->rk) {
+    while (k->rk) { /* exactly-once has none behind a refusal, until a step makes one */
         rd_kafka_event_t *event = rd_kafka_queue_poll(k->queue, timeout_ms);
         if (!event) {
             return;

@@ -28,7 +28,8 @@ static int put(struct ph_kafka *k, struct ph_str key, struct ph_str value, struc
 {
     rd_kafka_resp_err_t rc = rd_kafka_producev(
         k->rk, RD_KAFKA_V_TOPIC(k->txn->topic), RD_KAFKA_V_PARTITION(k->env->shard),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key.ptr, key.len),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_KEY((void *)(uintptr_t)key.ptr, key.len),
         RD_KAFKA_V_VALUE((void *)(uintptr_t)value.ptr, value.len), RD_KAFKA_V_END);
     if (rc != RD_KAFKA_RESP_ERR_NO_ERROR) {
         return ph_fail(err, PH_E_UNAVAILABLE, "topic %s: %s", k->txn->topic, rd_kafka_err2str(rc));
