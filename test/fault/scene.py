@@ -105,9 +105,9 @@ class Scene:
         self.relay = self.new_relay(env)
         return self.relay
 
-    def records(self):
+    def records(self, isolation="read_committed"):
         """What a consumer of the topic is given, partition by partition in order, none of it kept."""
-        consumer = self.broker.consumer(**READ_COMMITTED)
+        consumer = self.broker.consumer(**{**READ_COMMITTED, "isolation.level": isolation})
         try:
             yield from read_to(consumer, self.broker.end_offsets(consumer, [self.topic]), time.monotonic() + 300)
         finally:
@@ -117,6 +117,10 @@ class Scene:
         """Nothing lags behind on any shard."""
         rows = [row for row in self.posthorn.json("status", self.db.dsn())["pipelines"] if row["name"] == self.name]
         return rows and all(row["lagEvents"] == 0 for row in rows)
+
+    def aborted(self):
+        """How many records of aborted transactions lie in the topic, which no consumer of committed ones is given."""
+        return sum(1 for _ in self.records("read_uncommitted")) - sum(1 for _ in self.records())
 
     def wait_settled(self, timeout=120):
         """Waits until nothing lags behind; asks seldom, since counting a backlog costs the log's server a lot."""

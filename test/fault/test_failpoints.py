@@ -97,7 +97,9 @@ def test_a_kill_at_each_point_loses_nothing(faulty, database, kafka, delivery, t
         scene.start()
         result = scene.finish(writers)
         dead = {str(row[0]) for row in database.sql("SELECT event_id FROM posthorn.parked WHERE state = 'dead'")}
+        aborted = scene.aborted()
         record(2, "kill -9 at each failpoint", delivery, faults=len(points), hits=hits, result=result,
-               note=f"{len(set(points))} points, each {ROUNDS} times; {len(dead)} events parked meanwhile")
+               note=f"{len(set(points))} points, each {ROUNDS} times; {len(dead)} events parked meanwhile, {aborted} records aborted")
         judge(delivery, len(points), hits, result, least=1)
         assert dead == poisoner.ids
+        assert delivery == AT_LEAST_ONCE or aborted > 0, "void: no kill came inside a transaction"
