@@ -11,7 +11,7 @@ from proc import Server, ServerMissing, fetch, free_port, give, spawn, until
 VERSION = "3.7.0.Final"
 HEAP = "512m"
 START_S = 180
-JVM = ["-XX:+UseParallelGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"]
+JVM = ["-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"]
 WORKER = {
     "key.converter": "org.apache.kafka.connect.storage.StringConverter",
     "value.converter": "org.apache.kafka.connect.storage.StringConverter",

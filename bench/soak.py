@@ -101,7 +101,7 @@ class Soak:
     def cut(self):
         proxy, direction = self.rng.choice(self.site.proxies), self.rng.choice([UP, DOWN])
         before = proxy.counts["cuts"]
-        proxy.cut(direction, self.rng.randrange(1, 20_000), reset=self.rng.random() < 0.5)
+        proxy.cut(direction, self.rng.randrange(1, 5000), reset=self.rng.random() < 0.5)
         time.sleep(2)  # how long it may wait for its byte
         self.site.heal()
         return proxy.counts["cuts"] > before
