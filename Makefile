@@ -21,7 +21,7 @@ bench-sqlite: build ## the figures of SQLite in docs/benchmarks.md
 	tools/deps.sh run
 	$(PYTHON) bench/sqlite.py
 
-bench-peers: build ## Posthorn beside Debezium: rate, latency, memory, duplicates (about an hour)
+bench-peers: build ## Posthorn beside Debezium: rate, latency, memory, duplicates (about half an hour)
 	tools/deps.sh test
 	$(PYTHON) bench/peers.py $(PEERS)
 
