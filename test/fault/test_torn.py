@@ -6,7 +6,7 @@ transaction then comes to nothing (here: the relay is killed inside it), consume
 again. The relay's hygiene (src/sink/kafka_txn.c) answers by a new epoch, which shuts the late request out. The last test switches the
 hygiene off and expects the tear, so that what proves the defence is proven to see.
 
-POSTHORN_FAULTS=full holds 200 of each, otherwise a smoke of 5.
+POSTHORN_FAULTS=full holds 200 of each, otherwise a smoke.
 """
 import collections
 import struct
@@ -18,8 +18,9 @@ from proxy import END_TXN, PRODUCE
 from run import Run, Site
 from servers import until
 
-FAULTS = amount(full=200, smoke=5)
-TEARS = amount(full=20, smoke=3)
+PRODUCES = amount(full=200, smoke=3)
+COMMITS = amount(full=200, smoke=5)
+TEARS = amount(full=20, smoke=2)
 SOCKET_SECONDS = 2
 GIVE_UP_SECONDS = 20
 QUICK = {"sink.kafka.socket.timeout.ms": SOCKET_SECONDS * 1000}
@@ -112,10 +113,10 @@ def test_a_late_produce(posthorn, site, delivery):
     with Run(posthorn, site, delivery, **QUICK) as run:
         run.must_progress(30, "the start")
         late = Late(run)
-        hits = late.many(late.produce, FAULTS)
+        hits = late.many(late.produce, PRODUCES)
         result = run.finish()
-    record(8, "Produce held, released into the next batch or transaction", delivery, faults=FAULTS, hits=hits, result=result)
-    judge(delivery, FAULTS, hits, result, least=0.9)
+    record(8, "Produce held, released into the next batch or transaction", delivery, faults=PRODUCES, hits=hits, result=result)
+    judge(delivery, PRODUCES, hits, result, least=0.9)
 
 
 @needs_exactly_once
@@ -125,11 +126,11 @@ def test_a_late_commit_meets_a_new_epoch(posthorn, site):
     with Run(posthorn, site, EXACTLY_ONCE, **QUICK) as run:
         run.must_progress(30, "the start")
         late = Late(run)
-        hits = late.many(late.commit, FAULTS)
+        hits = late.many(late.commit, COMMITS)
         result = run.finish()
     note = "the relay is killed inside that transaction; no record of it was visible to read_committed"
-    record(8, "EndTxn held, released into the next transaction", EXACTLY_ONCE, faults=FAULTS, hits=hits, result=result, note=note)
-    judge(EXACTLY_ONCE, FAULTS, hits, result, least=0.9)
+    record(8, "EndTxn held, released into the next transaction", EXACTLY_ONCE, faults=COMMITS, hits=hits, result=result, note=note)
+    judge(EXACTLY_ONCE, COMMITS, hits, result, least=0.9)
     assert set(late.codes) <= SHUT_OUT, late.codes
 
 
