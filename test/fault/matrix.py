@@ -16,6 +16,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import sys
 
 AT_LEAST_ONCE, EXACTLY_ONCE = "at-least-once", "exactly-once"
@@ -80,4 +81,4 @@ def machine():
 
 def command():
     chosen = "POSTHORN_FAULTS=full " if FULL else ""
-    return chosen + " ".join(["pytest", *sys.argv[1:]])
+    return chosen + shlex.join(["pytest", *sys.argv[1:]])
