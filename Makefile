@@ -33,8 +33,8 @@ faults: build ## the full fault matrix and its table (POSTHORN_FAULTS=smoke: the
 	tools/deps.sh test
 	tools/failpoints.sh
 	rm -f build/matrix.ndjson
-	POSTHORN_MATRIX=$(CURDIR)/build/matrix.ndjson POSTHORN_FAULTS=$${POSTHORN_FAULTS:-full} $(PYTEST) test/fault -s $(if $(ROWS),-k "$(ROWS)")
-	$(PYTHON) tools/matrix.py build/matrix.ndjson
+	POSTHORN_MATRIX=$(CURDIR)/build/matrix.ndjson POSTHORN_FAULTS=$${POSTHORN_FAULTS:-full} $(PYTEST) test/fault -s $(if $(ROWS),-k "$(ROWS)"); \
+	  status=$$?; $(PYTHON) tools/matrix.py build/matrix.ndjson; exit $$status
 
 sim: ## the core in a simulated world, from seeds: make sim SEEDS=10000 FIRST=1
 	tools/sim.sh $(SEEDS) $(FIRST)
