@@ -340,12 +340,15 @@ BEGIN
     RETURN made;
 END $$;
 
--- A tick of its own, which sees all that was there: numbers go on above all that were used.
+-- A tick of its own, which sees all that was there: numbers go on above all that were used. Its row is
+-- written in a subtransaction, whose xid comes behind the snapshot, as restored_until() asks of a row;
+-- that of the transaction was given when it took its locks.
 CREATE FUNCTION posthorn.adopt_tick() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     used bigint;
     made bigint;
+    seen pg_snapshot;
 BEGIN
     PERFORM pg_advisory_xact_lock(8101821129752310382);
     SELECT max(u.tick) INTO used FROM (
@@ -354,7 +357,12 @@ BEGIN
         UNION ALL SELECT max(greatest(p.tick, p.queue_tick)) FROM posthorn.parked p) u;
     PERFORM setval('posthorn.tick_tick_seq', used)
        FROM posthorn.tick_tick_seq s WHERE used > 0 AND (s.last_value < used OR NOT s.is_called);
-    INSERT INTO posthorn.tick AS t (snapshot) VALUES (pg_current_snapshot()) RETURNING t.tick INTO made;
+    seen := pg_current_snapshot();
+    BEGIN
+        INSERT INTO posthorn.tick AS t (snapshot) VALUES (seen) RETURNING t.tick INTO made;
+    EXCEPTION WHEN unique_violation THEN
+        RAISE; -- there is no such constraint; the clause makes the subtransaction
+    END;
     PERFORM setval('posthorn.outbox_position_seq', u.used)
        FROM (SELECT max(o.position) AS used FROM posthorn.outbox o) u, posthorn.outbox_position_seq s
       WHERE s.last_value < u.used OR NOT s.is_called;

@@ -7,6 +7,7 @@ import uuid
 import pytest
 from psycopg import errors
 
+from command import start
 from conftest import started
 from ledger import Writers, read_ndjson
 from parking_rows import queues
@@ -471,6 +472,26 @@ def test_refusals(posthorn, log, near, tmp_path):
         conn.execute("SELECT pg_current_xact_id()")
         with pytest.raises(errors.ObjectNotInPrerequisiteState, match="already written something"):
             conn.execute("SELECT posthorn.adopt('p', 'all', 'ada')")
+
+
+def test_an_adopted_log_stays_at_home(posthorn, log, near):
+    """Transactions that come and go while adopt is at work do not make its own tick look as if a dump had brought it."""
+    publish(log, 10)
+    posthorn.drain(log.dsn(), f"file:{near.folder / uuid.uuid4().hex}", name="p", settings=SETTINGS)
+    with log.connect() as holder, log.connect() as watch:
+        holder.execute("SELECT pg_advisory_lock(8101821129752310382)")
+        working = start("adopt", log.dsn(), "--all", "--yes")
+        until(lambda: one(watch, "SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database()"
+                                 " AND locktype = 'advisory' AND NOT granted"), what="adopt to wait for its tick")
+        burn(near, 50)
+        publish_plain = "INSERT INTO posthorn.outbox (aggregate_type, aggregate_id, event_type) VALUES ('t', 'late', 'T')"
+        watch.execute(publish_plain)
+        holder.execute("SELECT pg_advisory_unlock_all()")
+    out, err = working.communicate(timeout=60)
+    assert working.returncode == 0, out + err
+    assert log.sql("SELECT posthorn.restored_until()") == [(None,)]
+    said = adopt(posthorn, log, "--keep")
+    assert not said["rebased"] and said["p", 0]["first"] == 11
 
 
 def test_an_instance_that_slept_is_fenced(posthorn, log, tmp_path):
