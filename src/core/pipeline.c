@@ -32,6 +32,12 @@ static struct ph_batch *new_batch(const struct ph_pipeline *p)
     return ph_batch_new(p->source_env.batch_events, (size_t)1 << 31);
 }
 
+/* A transaction holds several batches, and the next one's are to be ready when it is committed. */
+static size_t window_of(const struct ph_pipeline_options *options)
+{
+    return (size_t)options->window * (options->delivery == PH_EXACTLY_ONCE ? 3 : 1);
+}
+
 /* One batch is being filled and one is ready beyond those in flight, so that reading never waits
  * for delivering; one more is for rows that come back. */
 static int make_batches(struct ph_pipeline *p, struct ph_error *err)
@@ -40,7 +46,7 @@ static int make_batches(struct ph_pipeline *p, struct ph_error *err)
     parking->batch = new_batch(p);
     parking->changes = ph_mem_alloc(PH_PARK_CHANGES_MAX * sizeof *parking->changes);
     bool made = parking->batch && parking->changes;
-    for (int64_t i = 0; made && i < p->options->window + 2; i++) {
+    for (size_t i = 0; made && i < p->window + 2; i++) {
         struct ph_batch *batch = new_batch(p);
         made = batch != NULL;
         if (made) {
@@ -62,6 +68,7 @@ int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *sto
     }
     p->config = config;
     p->options = &config->options;
+    p->window = window_of(p->options);
     p->stop = stop;
     p->source_env = (struct ph_source_env){
         .pipeline = config->name,
@@ -79,7 +86,7 @@ int ph_pipeline_new(const struct ph_pipeline_config *config, struct ph_stop *sto
         .shards = (int)config->options.shards,
         .exactly_once = config->options.delivery == PH_EXACTLY_ONCE,
         .uri = config->to,
-        .window_batches = (size_t)config->options.window + 1, /* one of rows that come back */
+        .window_batches = p->window + 1, /* one of rows that come back */
         .stop = stop,
         .warn = warn,
     };

@@ -194,8 +194,7 @@ static int advance(struct ph_pipeline *p, struct ph_error *err)
 static int feed(struct ph_pipeline *p, struct ph_error *err)
 {
     int fed = submit(p, err);
-    while (fed >= 0 && p->ready.head && p->flight.count < (size_t)p->options->window &&
-           may_submit(p)) {
+    while (fed >= 0 && p->ready.head && p->flight.count < p->window && may_submit(p)) {
         int rc = advance(p, err);
         if (rc <= 0) {
             return rc < 0 ? rc : fed;

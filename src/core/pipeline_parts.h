@@ -57,6 +57,7 @@ struct ph_pipeline {
      */
     struct ph_batch_queue free, ready, flight;
     struct ph_batch *filling;
+    size_t window; /* batches in flight at most */
 
     struct ph_checkpoint_kept settled; /* all up to here is settled */
     char *start_snapshot;              /* where the pipeline began; owned */

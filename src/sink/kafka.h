@@ -12,7 +12,7 @@
 
 #define PH_KAFKA_TOPICS_MAX  10000
 #define PH_KAFKA_BUCKETS     256
-#define PH_KAFKA_WINDOW_MAX  65      /* the option's 64, and one of rows that come back */
+#define PH_KAFKA_WINDOW_MAX  193     /* three times the option's 64, one of rows that come back */
 #define PH_KAFKA_BATCH_BYTES 1000000 /* librdkafka's own defaults */
 #define PH_KAFKA_MSG_BYTES   1000000
 #define PH_KAFKA_TOPIC_BYTES 1048588 /* the broker's default of max.message.bytes */

@@ -22,7 +22,7 @@
 #include "sink/kafka_txn.h"
 
 #define TXN_BYTES  ((size_t)16 << 20)
-#define TXN_US     100000
+#define TXN_US     250000
 #define FUTILE_MAX 3 /* failures in a row without a cause, before an event is taken for it */
 
 /* --- what went wrong -------------------------------------------------------------------------- */

@@ -43,7 +43,7 @@ int ph_kafka_worker_end(struct ph_kafka_worker *worker, struct ph_error *err) PH
 /* --- rows that came due and were sent --------------------------------------------------------- */
 
 #define PH_KAFKA_ROWS_MAX   1000000
-#define PH_KAFKA_TXN_EVENTS 20000
+#define PH_KAFKA_TXN_EVENTS 40000
 
 /* Positions, each once, in order. Zero-initialise it. */
 struct ph_kafka_rows {

@@ -215,7 +215,7 @@ static void the_sinks_own_checkpoint_wins(void **state)
     rig_append(rig, 200, 30);
     ph_memory_store_delay(rig->store, 1000000); /* delivered, but nobody learns of it */
     rig_start(inst);
-    AWAIT(inst->submits == inst->config.options.window);
+    AWAIT(inst->submits == 3 * inst->config.options.window);
     assert_int_equal(rig_stop(inst), 0);
     assert_int_equal(inst->abandons, 1);
     rig_lock(rig);
