@@ -285,6 +285,20 @@ static void test_older_epoch_is_fenced(void **state)
     driver->close(b);
 }
 
+/* What the log calls itself, copied to name. */
+static void name_log(char *name, size_t size)
+{
+    struct ph_source_env env = env_for(10, 1 << 20);
+    static char config[1024];
+    struct ph_error err = {0};
+    struct ph_checkpoint cp;
+    struct ph_start start = {.kind = PH_START_EARLIEST};
+    void *ctx = open_source(&env, config);
+    assert_int_equal(driver->begin(ctx, &start, &cp, &err), 0);
+    (void)snprintf(name, size, "%.*s", PH_STR_ARG(cp.log));
+    driver->close(ctx);
+}
+
 /* The sink holds what this database lost: stop, and name both positions. */
 static void test_sink_knows_more_than_the_log(void **state)
 {
@@ -295,7 +309,10 @@ static void test_sink_knows_more_than_the_log(void **state)
     char source_config[1024] = {0}, sink_config[1024] = {0};
     assert_int_equal(ph_options_defaults(driver->options, source_config, &err), 0);
     assert_int_equal(ph_options_defaults(sink->options, sink_config, &err), 0);
+    char log[128];
+    name_log(log, sizeof log);
     struct ph_checkpoint ahead = {.at = {999999, 7},
+                                  .log = ph_str_from(log),
                                   .snapshot = PH_STR("99999999:99999999:"),
                                   .base_snapshot = PH_STR("99999999:99999999:"),
                                   .start_snapshot = PH_STR("3:3:"),
@@ -314,6 +331,7 @@ static void test_sink_knows_more_than_the_log(void **state)
                                         .route = &route,
                                         .once = true};
     assert_int_equal(ph_options_defaults(ph_pipeline_option_table, &config.options, &err), 0);
+    config.options.delivery = PH_EXACTLY_ONCE;
     struct ph_stop stop;
     assert_int_equal(ph_stop_init(&stop, &err), 0);
     struct ph_pipeline *pipeline = NULL;
