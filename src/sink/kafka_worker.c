@@ -15,6 +15,9 @@
 
 #define INIT_MS    1000
 #define INIT_TRIES 5
+/* The broker marks the end in the partitions after it has answered. A transaction that begins
+ * before that is refused at first, and librdkafka asks again only after 20 ms. Nothing tells. */
+#define MARKERS_MS 2
 
 static void wake(const struct ph_kafka *k)
 {
@@ -176,5 +179,8 @@ int ph_kafka_job_commit(struct ph_kafka *k, struct ph_error *err)
              ph_clock_mono_us() - from_us < txn->socket_ms * 4000);
     PH_FAILPOINT("kafka.commit.after");
     txn->commit_us = ph_clock_mono_us() - from_us;
+    if (rc == 0) {
+        (void)ph_stop_wait(k->env->stop, MARKERS_MS);
+    }
     return rc;
 }
