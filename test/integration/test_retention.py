@@ -111,7 +111,10 @@ def test_migrates_a_log_with_events_and_checkpoints(old, tmp_path):
         assert posthorn("init", old.dsn()).stdout == (
             f"migrated schema posthorn from version 1 to {VERSION}\n"
             "granted to roles posthorn_owner, posthorn_relay, posthorn_writer\n")
-        assert before == {t: c.execute(f"SELECT * FROM posthorn.{t} ORDER BY 1, 2").fetchall() for t in before}
+        for table, rows in before.items():  # what a version adds stands behind
+            after = c.execute(f"SELECT * FROM posthorn.{table} ORDER BY 1, 2").fetchall()
+            assert [row[:len(rows[0])] for row in after] == rows
+            assert all(value is None for row in after for value in row[len(rows[0]):])
         assert one(c, "SELECT retention = '30 days', ring_width_seconds FROM posthorn.meta") == (True, 324000)
         assert one(c, "SELECT bool_and(proowner = 'posthorn_owner'::regrole) FROM pg_proc"
                       " WHERE pronamespace = 'posthorn'::regnamespace")
