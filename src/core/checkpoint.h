@@ -38,7 +38,7 @@ bool ph_position_parse(struct ph_str text, struct ph_position *out) PH_MUST_CHEC
 enum ph_in_sink {
     PH_SINK_NEVER, /* not since this pipeline was last delivered at-least-once */
     PH_SINK_HOLDS, /* it does: at the start the sink's answer counts */
-    PH_SINK_VOID,  /* a person decided (adopt, reshard): whatever the sink holds is overwritten */
+    PH_SINK_VOID,  /* a person decided (adopt): whatever the sink holds is overwritten */
 };
 
 /* Everything up to and including `at` is settled. The texts belong to the source (PostgreSQL:

@@ -548,8 +548,10 @@ static void store_last(struct ph_pipeline *p)
     }
     if (p->source && p->epoch != 0 && p->epoch == ph_lease_epoch(p->lease) &&
         ph__flow_save_now(p, &err) < 0) {
-        ph_log(PH_LOG_WARN, p->config->name,
-               "the last checkpoint was not stored, some events will be sent again: %s", err.text);
+        ph_log(PH_LOG_WARN, p->config->name, "the last checkpoint was not stored%s: %s",
+               ph__keeps_checkpoint(p) ? " in the database; the sink has its own"
+                                       : ", some events will be sent again",
+               err.text);
     }
 }
 

@@ -193,7 +193,7 @@ static int take_answer(struct ph_pipeline *p, const struct ph_checkpoint *theirs
 {
     const struct ph_checkpoint *mine = &p->settled.cp;
     bool held = mine->in_sink == PH_SINK_HOLDS;
-    if (!held && !(p->is_new && mine->in_sink == PH_SINK_NEVER)) {
+    if (!held && !p->is_new) {
         return 0;
     }
     bool back = held && ph_position_cmp(theirs->at, mine->sink_at) < 0;

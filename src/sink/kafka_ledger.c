@@ -51,8 +51,8 @@ static int put_row(struct ph_kafka *k, struct ph_position at, bool sent, struct 
 static int put_rows(struct ph_kafka *k, struct ph_error *err)
 {
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < k->txn->gone.count; i++) {
-        rc = put_row(k, k->txn->gone.at[i], false, err);
+    for (size_t i = 0; rc == 0 && i < k->txn->forgotten.count; i++) {
+        rc = put_row(k, k->txn->forgotten.at[i], false, err);
     }
     for (size_t i = 0; rc == 0 && i < k->flight_count; i++) {
         const struct ph_kafka_flight *flight = &k->flights[i];
@@ -98,10 +98,24 @@ static void set_config(rd_kafka_NewTopic_t *topic)
     }
 }
 
-/* Waits for the answer to a request for one topic: RD_KAFKA_RESP_ERR_NO_ERROR or why not. */
-static rd_kafka_resp_err_t admin_answer(rd_kafka_queue_t *queue)
+/* A request to the cluster for one topic. */
+struct admin {
+    rd_kafka_queue_t *queue;
+    rd_kafka_AdminOptions_t *options;
+};
+
+static struct admin admin_begin(struct ph_kafka *k, rd_kafka_admin_op_t op)
 {
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ASK_MS + 500);
+    char ignored[128];
+    struct admin admin = {rd_kafka_queue_new(k->rk), rd_kafka_AdminOptions_new(k->rk, op)};
+    (void)rd_kafka_AdminOptions_set_request_timeout(admin.options, ASK_MS, ignored, sizeof ignored);
+    return admin;
+}
+
+/* Waits for the answer: RD_KAFKA_RESP_ERR_NO_ERROR or why not. */
+static rd_kafka_resp_err_t admin_end(struct admin *admin)
+{
+    rd_kafka_event_t *event = rd_kafka_queue_poll(admin->queue, ASK_MS + 500);
     rd_kafka_resp_err_t rc = RD_KAFKA_RESP_ERR__TIMED_OUT;
     const rd_kafka_topic_result_t **topics = NULL;
     size_t count = 0;
@@ -116,6 +130,8 @@ static rd_kafka_resp_err_t admin_answer(rd_kafka_queue_t *queue)
         rc = count == 1 ? rd_kafka_topic_result_error(topics[0]) : rd_kafka_event_error(event);
         rd_kafka_event_destroy(event);
     }
+    rd_kafka_AdminOptions_destroy(admin->options);
+    rd_kafka_queue_destroy(admin->queue);
     return rc;
 }
 
@@ -128,16 +144,10 @@ static rd_kafka_resp_err_t make_topic(struct ph_kafka *k)
         return RD_KAFKA_RESP_ERR__INVALID_ARG;
     }
     set_config(topic);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(k->rk);
-    rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(k->rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    (void)rd_kafka_AdminOptions_set_request_timeout(options, ASK_MS, why, sizeof why);
-    rd_kafka_CreateTopics(k->rk, &topic, 1, options, queue);
-    rd_kafka_resp_err_t rc = admin_answer(queue);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
+    struct admin admin = admin_begin(k, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    rd_kafka_CreateTopics(k->rk, &topic, 1, admin.options, admin.queue);
     rd_kafka_NewTopic_destroy(topic);
-    return rc;
+    return admin_end(&admin);
 }
 
 static rd_kafka_resp_err_t add_partitions(struct ph_kafka *k)
@@ -148,16 +158,10 @@ static rd_kafka_resp_err_t add_partitions(struct ph_kafka *k)
     if (!more) {
         return RD_KAFKA_RESP_ERR__INVALID_ARG;
     }
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(k->rk);
-    rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(k->rk, RD_KAFKA_ADMIN_OP_CREATEPARTITIONS);
-    (void)rd_kafka_AdminOptions_set_request_timeout(options, ASK_MS, why, sizeof why);
-    rd_kafka_CreatePartitions(k->rk, &more, 1, options, queue);
-    rd_kafka_resp_err_t rc = admin_answer(queue);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
+    struct admin admin = admin_begin(k, RD_KAFKA_ADMIN_OP_CREATEPARTITIONS);
+    rd_kafka_CreatePartitions(k->rk, &more, 1, admin.options, admin.queue);
     rd_kafka_NewPartitions_destroy(more);
-    return rc;
+    return admin_end(&admin);
 }
 
 static bool may_be_there(rd_kafka_resp_err_t rc)

@@ -57,6 +57,7 @@ static void take_rows(struct ph_kafka_txn *txn, bool anew)
     struct ph_kafka_rows *mine = anew ? &txn->gone : &txn->sent;
     ph_kafka_rows_free(&txn->gone);
     ph_kafka_rows_free(&txn->sent);
+    txn->forgotten.count = 0;
     *mine = txn->read.sent;
     txn->read.sent = (struct ph_kafka_rows){0};
 }
@@ -154,6 +155,7 @@ void ph_kafka_txn_free(struct ph_kafka *k)
     ph_checkpoint_kept_free(&txn->next);
     ph_kafka_rows_free(&txn->sent);
     ph_kafka_rows_free(&txn->gone);
+    ph_kafka_rows_free(&txn->forgotten);
     ph_kafka_found_free(&txn->read);
     ph_mem_free(txn);
     k->txn = NULL;

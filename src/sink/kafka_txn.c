@@ -41,6 +41,7 @@ void ph_kafka_txn_error(struct ph_kafka *k, rd_kafka_resp_err_t rc)
         rc == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || rc == RD_KAFKA_RESP_ERR__FATAL) {
         bool off = PH_FAILPOINT_OFF("kafka.hygiene") && rc != RD_KAFKA_RESP_ERR__FATAL;
         txn->doubt |= in_transaction(txn) && !off;
+        txn->broke = true;
     }
 }
 
@@ -52,15 +53,28 @@ void ph_kafka_txn_report(struct ph_kafka *k, rd_kafka_resp_err_t rc)
     txn->doubt = true;
 }
 
+/* Moves rows from one set to the other. Without memory some are known to the topic a little longer:
+ * the next session learns of them and forgets them again. */
+static void keep_rows(struct ph_kafka_rows *from, struct ph_kafka_rows *to)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        if (ph_kafka_rows_add(to, from->at[i], NULL) < 0) {
+            break;
+        }
+    }
+    from->count = 0;
+}
+
 /* The transaction is given up: what it held is pending again. */
 static void give_up(struct ph_kafka *k)
 {
     for (size_t i = 0; i < k->flight_count; i++) {
         k->flights[i].next = k->flights[i].done;
     }
+    keep_rows(&k->txn->forgotten, &k->txn->gone);
     k->txn->events = k->txn->bytes = 0;
     k->txn->begins = false;
-    k->txn->in_doubt = false;
+    k->txn->commit_asked = false;
 }
 
 /* Somewhere in the transaction that failed is the event that is refused: the half of it comes next,
@@ -104,7 +118,7 @@ static void judge_failure(struct ph_kafka *k)
 {
     struct ph_kafka_txn *txn = k->txn;
     bool guess = false;
-    if (!txn->poisoned && !k->down && txn->events > 0) {
+    if (!txn->poisoned && !txn->broke && !k->down && txn->events > 0) {
         guess = ++txn->futile >= FUTILE_MAX;
     }
     if (!txn->poisoned && !guess) {
@@ -158,14 +172,14 @@ static int settle(struct ph_kafka *k, struct ph_error *err)
     for (size_t i = 0; i < k->flight_count; i++) {
         settle_flight(&k->flights[i]);
     }
-    txn->gone.count = 0;
+    txn->forgotten.count = 0;
     txn->serial++;
     txn->suspects -= txn->events < txn->suspects ? txn->events : txn->suspects;
     txn->limit = txn->suspects > 1    ? txn->suspects / 2
                  : txn->suspects == 1 ? 1
                                       : PH_KAFKA_TXN_EVENTS;
     txn->events = txn->bytes = 0;
-    txn->begins = txn->in_doubt = false;
+    txn->begins = txn->commit_asked = false;
     txn->futile = 0;
     k->down = false;
     return 0;
@@ -182,7 +196,7 @@ static int fenced(struct ph_kafka *k, struct ph_error *err)
 int ph_kafka_txn_renew(struct ph_kafka *k, struct ph_error *err)
 {
     ph_kafka_client_end(k, ph_kafka_forget_report);
-    k->txn->doubt = k->txn->fenced = k->txn->poisoned = false;
+    k->txn->doubt = k->txn->fenced = k->txn->poisoned = k->txn->broke = false;
     int rc = ph_kafka_client_new(k, err);
     if (rc == 0) {
         k->renewals++;
@@ -199,7 +213,7 @@ static int compare(struct ph_kafka *k, struct ph_error *err)
     struct ph_kafka_txn *txn = k->txn;
     const struct ph_kafka_found *read = &txn->read;
     bool same = read->found && read->kept.cp.epoch == txn->kept.cp.epoch;
-    if (same && txn->in_doubt && read->serial == txn->serial + 1) {
+    if (same && txn->commit_asked && read->serial == txn->serial + 1) {
         return settle(k, err);
     }
     if (same && read->serial == txn->serial) {
@@ -272,6 +286,7 @@ static int close_transaction(struct ph_kafka *k, struct ph_error *err)
             return rc;
         }
     }
+    keep_rows(&txn->gone, &txn->forgotten);
     PH_FAILPOINT("kafka.checkpoint.before");
     if (ph_kafka_ledger_write(k, err) < 0) {
         ph_error_clear(err);
@@ -301,7 +316,7 @@ static int step_closing(struct ph_kafka *k, struct ph_error *err)
         return 0;
     }
     atomic_store(&k->txn->end_txns, 0);
-    k->txn->in_doubt = true;
+    k->txn->commit_asked = true;
     k->txn->state = PH_KAFKA_COMMITTING;
     ph_kafka_worker_begin(&k->txn->worker, ph_kafka_job_commit);
     return 1;
@@ -407,12 +422,11 @@ void ph_kafka_txn_row_gone(void *ctx, const struct ph_position *at)
 {
     const struct ph_kafka *k = ctx;
     struct ph_kafka_txn *txn = k->txn;
-    for (size_t i = txn->sent.count; i > 0; i--) {
-        struct ph_position row = txn->sent.at[i - 1];
-        if ((!at || ph_position_cmp(row, *at) == 0) &&
-            ph_kafka_rows_add(&txn->gone, row, NULL) == 0) {
-            ph_kafka_rows_remove(&txn->sent, row);
-        }
+    if (!at) {
+        keep_rows(&txn->sent, &txn->gone);
+    } else if (ph_kafka_rows_have(&txn->sent, *at) &&
+               ph_kafka_rows_add(&txn->gone, *at, NULL) == 0) {
+        ph_kafka_rows_remove(&txn->sent, *at);
     }
 }
 

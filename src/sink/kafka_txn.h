@@ -94,16 +94,18 @@ struct ph_kafka_txn {
     struct ph_checkpoint_kept next; /* the one in this transaction */
     struct ph_kafka_rows sent;      /* rows that were sent and may still be in the source */
     struct ph_kafka_rows gone;      /* rows to forget in the topic */
+    struct ph_kafka_rows forgotten; /* those that this transaction forgets there */
     bool begins;                    /* this transaction holds the first checkpoint of a session */
 
     size_t events, bytes; /* in this transaction */
     int64_t begun_us;
-    size_t limit;    /* events in one at most, to find out which one is refused */
-    size_t suspects; /* so many events from here on hold a refused one; 0: none is known */
-    unsigned futile; /* transactions that failed without a cause, one after the other */
-    bool poisoned;   /* an event of it was refused */
-    bool doubt;      /* something was slow or broke: see hygiene in kafka_txn.c */
-    bool in_doubt;   /* a commit was asked for, its outcome is not known */
+    size_t limit;      /* events in one at most, to find out which one is refused */
+    size_t suspects;   /* so many events from here on hold a refused one; 0: none is known */
+    unsigned futile;   /* transactions that failed without a cause, one after the other */
+    bool poisoned;     /* an event of it was refused */
+    bool broke;        /* a connection: no event is to blame */
+    bool doubt;        /* something was slow or broke: see hygiene in kafka_txn.c */
+    bool commit_asked; /* a commit was asked for, its outcome is not known */
     bool fenced;
 
     _Atomic int end_txns; /* requests EndTxn that were sent since the commit began */

@@ -58,6 +58,7 @@ def test_cut_at_a_random_byte(posthorn, site, delivery):
             tries += burst
             run.mark()
         run.must_progress(BACK_SECONDS, "the last cut")
+        assert "another attempt follows" not in run.relay.log, "a lost connection was charged to an event"
         result = run.finish()
     record(6, "connection cut at a random byte, to PostgreSQL and to the broker", delivery, faults=CUTS, hits=made, result=result)
     judge(delivery, CUTS, made, result)
