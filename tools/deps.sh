@@ -13,7 +13,7 @@ BUILD=(meson ninja=ninja-build pkg-config=pkgconf cc=gcc libc6-dev libpq-dev lib
        libyaml-dev libcmocka-dev python3-minimal)
 DEB=("${BUILD[@]}" dpkg-buildpackage=dpkg-dev debhelper scdoc)
 RUN=("${BUILD[@]}")
-TEST=("${RUN[@]}" postgresql python3-psycopg sqlite3 pgbouncer python3-pytest python3-pytest-timeout
+TEST=("${RUN[@]}" postgresql python3-psycopg sqlite3 pgbouncer python3-pytest python3-pytest-timeout python3-pytest-xdist
       python3-confluent-kafka python3-jsonschema python3-yaml scdoc pmccabe clang-format
       java=default-jre-headless mvn=maven openssl faketime)
 CI=("${TEST[@]}" gcc clang clang-tidy libclang-rt-14-dev llvm git setarch=util-linux

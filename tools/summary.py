@@ -13,6 +13,10 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 
+# How timeout(1) ends what it lets run no longer.
+ENDED = {"0": None, "124": "ended by its time limit", "137": "killed, by its time limit or for want of memory"}
+
+
 def outcome(case):
     tags = {child.tag for child in case}
     if tags & {"failure", "error"}:
@@ -32,7 +36,7 @@ def cases(path):
 
 def write_case(path, name, seconds, failure=None):
     suite = ET.Element("testsuite", name=name)
-    case = ET.SubElement(suite, "testcase", name=name, time=seconds)
+    case = ET.SubElement(suite, "testcase", name=f"{name}, {failure}" if failure else name, time=seconds)
     if failure:
         ET.SubElement(case, "failure", message=failure)
     ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
@@ -40,7 +44,7 @@ def write_case(path, name, seconds, failure=None):
 
 def record(folder, name, status, seconds, junit=None):
     target = Path(folder, re.sub(r"\W+", "-", name) + ".xml")
-    failure = None if status == "0" else f"exit status {status}"
+    failure = ENDED.get(status, f"exit status {status}")
     if junit is None:
         write_case(target, name, seconds, failure)
         return
