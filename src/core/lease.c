@@ -32,7 +32,8 @@ struct ph_lease {
     _Atomic int64_t epoch;
     _Atomic int64_t deadline_us; /* CLOCK_BOOTTIME, less a margin */
     _Atomic bool paused, excess;
-    _Atomic int64_t yielded; /* the epoch to be released; 0: none */
+    _Atomic bool out_of_order; /* how it is given back */
+    _Atomic int64_t yielded;   /* the epoch to be released; 0: none */
     int64_t maintain_due_us;
     int answered;          /* an eventfd: the keeper has asked for the lease */
     pthread_mutex_t mutex; /* guards the rest */
@@ -157,7 +158,8 @@ static void release(struct ph_lease *lease, int64_t epoch)
 {
     struct ph_error err = {0};
     (void)renew(lease, epoch); /* the last report goes with it */
-    if (lease->config.driver->lease_release(lease->ctx, lease->owner, epoch, &err) < 0) {
+    if (lease->config.driver->lease_release(lease->ctx, lease->owner, epoch,
+                                            !atomic_load(&lease->out_of_order), &err) < 0) {
         ph_log(PH_LOG_WARN, lease->config.env->pipeline,
                "the lease could not be released and will run out: %s", err.text);
     }
@@ -336,6 +338,11 @@ void ph_lease_yield(struct ph_lease *lease, int64_t epoch)
         atomic_store(&lease->excess, false);
         atomic_store(&lease->yielded, epoch);
     }
+}
+
+void ph_lease_in_order(struct ph_lease *lease, bool in_order)
+{
+    atomic_store(&lease->out_of_order, !in_order);
 }
 
 void ph_lease_report(struct ph_lease *lease, const char *text)

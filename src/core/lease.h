@@ -37,6 +37,9 @@ bool ph_lease_paused(const struct ph_lease *lease);
 bool ph_lease_excess(const struct ph_lease *lease);
 /* Releases the lease soon, and claims anew. */
 void ph_lease_yield(struct ph_lease *lease, int64_t epoch);
+/* Before yield or stop: whether the log's checkpoint says all that the sink has (see lease_release
+ * of a source driver); so until it is told otherwise. */
+void ph_lease_in_order(struct ph_lease *lease, bool in_order);
 /* The name of this process among the instances, the same for all its leases. Thread-safe. */
 const char *ph_lease_instance(void);
 /* Why the last attempt to claim failed: its code and text in err; 0 when it did not fail (it may be

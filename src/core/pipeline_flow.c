@@ -538,27 +538,34 @@ static void finish_flight(struct ph_pipeline *p, int64_t timeout_ms)
     }
 }
 
-/* Stores what was settled, while the pipeline is ours. */
-static void store_last(struct ph_pipeline *p)
+/* Stores what was settled, while the pipeline is ours; whether all of it was stored. */
+static bool store_last(struct ph_pipeline *p)
 {
+    bool ours = p->source && p->epoch != 0 && p->epoch == ph_lease_epoch(p->lease);
+    bool stored = ours;
     struct ph_error err = {0};
     p->settle_due_us = 0; /* what was sent is settled to the last event */
     if (p->source && settle(p, &err) < 0) {
         ph_log(PH_LOG_WARN, p->config->name, "some events will be sent again: %s", err.text);
+        stored = false;
     }
-    if (p->source && p->epoch != 0 && p->epoch == ph_lease_epoch(p->lease) &&
-        ph__flow_save_now(p, &err) < 0) {
+    if (ours && ph__flow_save_now(p, &err) < 0) {
         ph_log(PH_LOG_WARN, p->config->name, "the last checkpoint was not stored%s: %s",
                ph__keeps_checkpoint(p) ? " in the database; the sink has its own"
                                        : ", some events will be sent again",
                err.text);
+        stored = false;
     }
+    return stored;
 }
 
 void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
 {
     finish_flight(p, timeout_ms);
-    store_last(p);
+    bool stored = store_last(p);
+    if (p->lease) {
+        ph_lease_in_order(p->lease, stored && !moves(p));
+    }
     if (p->sink && p->flight.head) {
         p->config->sink->abandon(p->sink);
     }

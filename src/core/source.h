@@ -125,8 +125,10 @@ struct ph_source_driver {
     /* Extends it and stores last_error (NULL: leave). PH_E_FENCED when it is no longer ours. */
     int (*lease_renew)(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
                        const char *last_error, struct ph_lease_said *said, struct ph_error *err);
-    /* Lets the next owner in at once. */
-    int (*lease_release)(void *ctx, const char *owner, int64_t epoch, struct ph_error *err);
+    /* Lets the next owner in at once. in_order: the log's checkpoint says all that the sink has, so
+     * that a person may change the shards; false where the sink may be further. */
+    int (*lease_release)(void *ctx, const char *owner, int64_t epoch, bool in_order,
+                         struct ph_error *err);
     /* Clears settled events past their retention, as far as it gets in limit_ms; NULL when the
      * driver has nothing to clear. The lease is not renewed meanwhile, so limit_ms is a share of
      * what is left of it: a call must not last longer. */

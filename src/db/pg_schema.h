@@ -3,6 +3,6 @@
 #ifndef PH_DB_PG_SCHEMA_H
 #define PH_DB_PG_SCHEMA_H
 
-#define PH_PG_SCHEMA_VERSION 6
+#define PH_PG_SCHEMA_VERSION 7
 
 #endif

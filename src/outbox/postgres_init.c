@@ -20,6 +20,7 @@ static const struct migration migrations[] = {
     {1, ph_sql_postgres_m0001_init},         {2, ph_sql_postgres_m0002_retention},
     {3, ph_sql_postgres_m0003_parking},      {4, ph_sql_postgres_m0004_people},
     {5, ph_sql_postgres_m0005_exactly_once}, {6, ph_sql_postgres_m0006_adopt},
+    {7, ph_sql_postgres_m0007_reshard},
 };
 
 #define MIGRATION_COUNT (sizeof migrations / sizeof migrations[0])

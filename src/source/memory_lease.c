@@ -130,9 +130,11 @@ int ph__memory_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t 
     return rc;
 }
 
-int ph__memory_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)
+int ph__memory_lease_release(void *ctx, const char *owner, int64_t epoch, bool in_order,
+                             struct ph_error *err)
 {
     struct memory_lease *lease = ctx;
+    (void)in_order; /* one shard for ever */
     ph__memory_lock(lease->log);
     struct ph_memory_row *row = owned_row(lease, owner, epoch, err);
     if (row) {

@@ -127,7 +127,8 @@ int ph__memory_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64
 int ph__memory_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
                            const char *last_error, struct ph_lease_said *said,
                            struct ph_error *err);
-int ph__memory_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err);
+int ph__memory_lease_release(void *ctx, const char *owner, int64_t epoch, bool in_order,
+                             struct ph_error *err);
 void ph__memory_lease_close(void *ctx);
 
 #endif

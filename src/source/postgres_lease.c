@@ -122,14 +122,15 @@ int ph_pg_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease
     return rc < 0 ? rc : 0;
 }
 
-int ph_pg_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)
+int ph_pg_lease_release(void *ctx, const char *owner, int64_t epoch, bool in_order,
+                        struct ph_error *err)
 {
     struct lease *l = ctx;
     char number[24];
     (void)snprintf(number, sizeof number, "%lld", (long long)epoch);
-    const char *const params[] = {l->env->pipeline, l->shard, owner,
-                                  number,           NULL,     l->env->instance};
-    int rc = ask(l, ph_sql_postgres_q_lease_release, 6, params, NULL, err);
+    const char *const params[] = {
+        l->env->pipeline, l->shard, owner, number, NULL, l->env->instance, in_order ? "t" : "f"};
+    int rc = ask(l, ph_sql_postgres_q_lease_release, 7, params, NULL, err);
     return rc < 0 ? rc : 0;
 }
 

@@ -95,7 +95,8 @@ int ph_sqlite_lease_claim(void *ctx, const char *owner, int64_t lease_ms, int64_
                           struct ph_lease_said *said, struct ph_error *err);
 int ph_sqlite_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t lease_ms,
                           const char *last_error, struct ph_lease_said *said, struct ph_error *err);
-int ph_sqlite_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err);
+int ph_sqlite_lease_release(void *ctx, const char *owner, int64_t epoch, bool in_order,
+                            struct ph_error *err);
 int ph_sqlite_maintain(void *ctx, int64_t limit_ms, struct ph_error *err);
 void ph_sqlite_lease_close(void *ctx);
 

@@ -143,9 +143,11 @@ int ph_sqlite_lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t l
     return rc < 0 ? rc : hear(l, said, err);
 }
 
-int ph_sqlite_lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)
+int ph_sqlite_lease_release(void *ctx, const char *owner, int64_t epoch, bool in_order,
+                            struct ph_error *err)
 {
     struct lease *l = ctx;
+    (void)in_order; /* one shard for ever */
     const struct ph_sqlite_param params[] = {ph_sqlite_text(l->env->pipeline),
                                              ph_sqlite_i64(l->env->shard), ph_sqlite_text(owner),
                                              ph_sqlite_i64(epoch)};

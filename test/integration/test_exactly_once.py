@@ -152,6 +152,47 @@ def test_more_shards_get_more_partitions(line, posthorn):
 
 
 @pytest.mark.timeout(240)
+def test_no_other_shards_behind_a_crash(line, posthorn):
+    """reshard goes by the database alone: a pipeline that was not stopped in order has to say first what the sink knows."""
+    relay = line.start()
+    insert(line.db, 1, 400)
+    until(lambda: sum(line.ids().values()) == 400, 60, "the first events")
+    relay.kill9()
+    until(lambda: line.db.sql("SELECT count(*) FROM posthorn.lease WHERE expires_at > clock_timestamp()") == [(0,)], 30, "the lease to run out")
+    reshard = ["reshard", line.db.dsn(), line.name, "--shards", "2"]
+    refused = posthorn.run(*reshard)
+    assert refused.returncode == 78 and "shard 0 was not stopped in order" in refused.stderr
+    line.once()
+    posthorn.run(*reshard, check=True)
+    insert(line.db, 401, 400)
+    line.once(shards=2)
+    line.expect(800)
+
+
+@pytest.mark.timeout(240)
+def test_a_stop_without_the_broker_is_out_of_order(line, posthorn):
+    """What became of the last transaction only the broker knows."""
+    relay = line.start(drain_timeout="1s")
+    insert(line.db, 1, 400)
+    until(lambda: sum(line.ids().values()) == 400, 60, "the first events")
+    line.broker.pause()
+    try:
+        for first in range(401, 801, 100):  # with the next tick made, what the one before brought is on its way
+            seen = line.db.sql("SELECT max(tick) FROM posthorn.tick")
+            insert(line.db, first, 100)
+            until(lambda: line.db.sql("SELECT max(tick) FROM posthorn.tick") > seen, 30, "the relay to see them")
+        relay.stop()
+        refused = posthorn.run("reshard", line.db.dsn(), line.name, "--shards", "2")
+    finally:
+        line.broker.resume()
+    assert refused.returncode == 78 and "was not stopped in order" in refused.stderr
+    line.once()
+    posthorn.run("reshard", line.db.dsn(), line.name, "--shards", "2", check=True)
+    line.once(shards=2)
+    line.expect(800)
+
+
+@pytest.mark.timeout(240)
 def test_parked_and_redriven_once(line, posthorn):
     """An event that cannot go waits with its key; mended and redriven, each is there once."""
     line.broker.set_topic_config(line.topic, {"max.message.bytes": 2000})

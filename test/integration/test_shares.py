@@ -31,7 +31,7 @@ def renew(conn, shard, shards, owner, instance, epoch, lease_ms=10000, error=Non
 
 
 def release(conn, shard, owner, epoch, instance):
-    ask(conn, "q_lease_release", "p", shard, owner, epoch, None, instance)
+    ask(conn, "q_lease_release", "p", shard, owner, epoch, None, instance, True)
 
 
 class Instances:

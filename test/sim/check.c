@@ -1,5 +1,6 @@
 /*
  * The promises, held against what passes the drivers:
+ *   - a lease that is given back in order means that the sink is not further than the log knows;
  *   - a stored checkpoint covers nothing that the sink has not said SENT for, and never goes back
  *     to an older epoch;
  *   - events of a key are delivered for the first time in the order of the log;
@@ -270,6 +271,18 @@ static bool is_settled(const struct fact *fact)
 {
     return fact->unwanted || fact->told_sent || row_of(fact) ||
            (world.store->keep_checkpoint && fact->delivered > 0);
+}
+
+/* What is given back in order may be read without the sink. */
+void check_in_order(void)
+{
+    const struct ph_checkpoint_kept *theirs = &world.store->checkpoint;
+    if (world.knobs.options.delivery == PH_EXACTLY_ONCE && theirs->set &&
+        ph_position_cmp(theirs->cp.at, world.stored) > 0) {
+        sim_broken("a lease is given back in order at %lld-%lld, and the sink is at %lld-%lld",
+                   (long long)world.stored.tick, (long long)world.stored.position,
+                   (long long)theirs->cp.at.tick, (long long)theirs->cp.at.position);
+    }
 }
 
 void check_stored(struct life *life, uint64_t rows_before)

@@ -21,7 +21,7 @@ struct guard {
 };
 
 const char *const sim_plants[] = {"settle-ahead", "no-fence", "forget-held", "lose-row",
-                                  "blind",        "leak",     NULL};
+                                  "blind",        "leak",     "disorder",    NULL};
 
 bool sim_planted(const char *plant)
 {
@@ -373,11 +373,16 @@ static int lease_renew(void *ctx, const char *owner, int64_t epoch, int64_t leas
     return answer(guard, "renew", fate, rc, err);
 }
 
-static int lease_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)
+static int lease_release(void *ctx, const char *owner, int64_t epoch, bool in_order,
+                         struct ph_error *err)
 {
     struct guard *guard = ctx;
     enum fate fate = gate(guard, "release");
-    int rc = fate == FAIL ? 0 : REAL_SOURCE->lease_release(guard->real, owner, epoch, err);
+    int rc =
+        fate == FAIL ? 0 : REAL_SOURCE->lease_release(guard->real, owner, epoch, in_order, err);
+    if (fate != FAIL && rc == 0 && (in_order || sim_planted("disorder"))) {
+        check_in_order();
+    }
     return answer(guard, "release", fate, rc, err);
 }
 

@@ -140,6 +140,7 @@ void check_delivered(struct life *life);
 void check_abandon(struct life *life);
 void check_session(struct life *life, int64_t epoch);
 void check_stored(struct life *life, uint64_t rows_before);
+void check_in_order(void);
 uint64_t check_rows(void);
 struct fact *check_fact(const struct ph_uuid *id);
 /* The row of an event, or NULL; of the stored rows, one by one. */

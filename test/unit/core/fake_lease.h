@@ -120,7 +120,8 @@ static inline int fake_renew(void *ctx, const char *owner, int64_t epoch, int64_
     return rc;
 }
 
-static inline int fake_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)
+static inline int fake_release(void *ctx, const char *owner, int64_t epoch, bool in_order,
+                               struct ph_error *err)
 {
     assert(ctx == &row);
     row_lock();

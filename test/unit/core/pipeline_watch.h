@@ -428,11 +428,12 @@ static inline int watched_renew(void *ctx, const char *owner, int64_t epoch, int
     return rc < 0 ? rc : REAL->lease_renew(w->real, owner, epoch, lease_ms, last_error, said, err);
 }
 
-static inline int watched_release(void *ctx, const char *owner, int64_t epoch, struct ph_error *err)
+static inline int watched_release(void *ctx, const char *owner, int64_t epoch, bool in_order,
+                                  struct ph_error *err)
 {
     struct watched *w = ctx;
     int rc = keeper_fails(w, err);
-    return rc < 0 ? rc : REAL->lease_release(w->real, owner, epoch, err);
+    return rc < 0 ? rc : REAL->lease_release(w->real, owner, epoch, in_order, err);
 }
 
 static inline void watched_lease_close(void *ctx)

@@ -377,7 +377,7 @@ static void lease(void **state)
     assert_int_equal(driver->lease_claim(b, "b", 60000, &other, NULL, NULL), 0);
     assert_int_equal(driver->lease_renew(a, "a", 1, 60000, "an error", NULL, NULL), 0);
     assert_int_equal(driver->lease_renew(b, "b", 1, 60000, NULL, NULL, &err), PH_E_FENCED);
-    assert_int_equal(driver->lease_release(b, "b", 1, &err), PH_E_FENCED);
+    assert_int_equal(driver->lease_release(b, "b", 1, true, &err), PH_E_FENCED);
     ph_memory_log_expire(f->log, "p", 0);
     assert_int_equal(driver->lease_renew(a, "a", 1, 60000, NULL, NULL, &err), PH_E_FENCED);
     assert_int_equal(driver->lease_claim(b, "b", 0, &other, NULL, NULL), 1);
@@ -386,7 +386,7 @@ static void lease(void **state)
     assert_int_equal(epoch, 3);
     assert_int_equal(driver->lease_claim(a, "a", 60000, &epoch, NULL, NULL), 1);
     assert_int_equal(driver->lease_renew(a, "a", 3, 60000, NULL, NULL, &err), PH_E_FENCED);
-    assert_int_equal(driver->lease_release(a, "a", 4, NULL), 0);
+    assert_int_equal(driver->lease_release(a, "a", 4, true, NULL), 0);
     assert_int_equal(driver->lease_claim(b, "b", 60000, &other, NULL, NULL), 1);
     assert_int_equal(ph_memory_log_epoch(f->log, "p", 0), 5);
     ph_memory_log_fail(f->log, PH_MEMORY_RENEW, 0, 1, PH_E_UNAVAILABLE);

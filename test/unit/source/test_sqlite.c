@@ -415,7 +415,7 @@ static void test_the_lease_has_one_owner(void **state)
     assert_int_equal(w.driver->lease_claim(w.lease, "b", 60000, &epoch, NULL, &err), 1);
     assert_int_equal(epoch, 3);
     assert_int_equal(w.driver->lease_renew(w.lease, "a", 2, 60000, NULL, NULL, &err), PH_E_FENCED);
-    assert_int_equal(w.driver->lease_release(w.lease, "b", 3, &err), 0);
+    assert_int_equal(w.driver->lease_release(w.lease, "b", 3, true, &err), 0);
     assert_int_equal(w.driver->lease_claim(w.lease, "c", 60000, &epoch, NULL, &err), 1);
     assert_int_equal(epoch, 4);
     assert_int_equal(rig_number(w.rig.app, "SELECT last_error = 'it broke' FROM posthorn_lease"),

@@ -1,0 +1,106 @@
+-- Version 7: what gives a pipeline another number of shards. `posthorn init` runs this file behind 0006. A function
+-- alone (version 4 had one that did not ask how a pipeline was stopped); no table is locked.
+
+-- Drives every old shard to one tick without its sink: the furthest that any of them has reached.
+-- Leases are locked as forget() locks them; the epochs of the new shards begin above all old ones, so
+-- that an instance that slept through this finds itself fenced. Under exactly-once the database's
+-- checkpoints are the sink's only when their instance gave its lease back; the new shards begin there.
+CREATE OR REPLACE FUNCTION posthorn.reshard(pipeline text, shards int, who text, reason text DEFAULT NULL,
+                                 OUT shards_before int, OUT parked bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    most   constant bigint := 100000;
+    moment constant timestamptz := clock_timestamp();
+    held   record;
+    goal   record; -- the checkpoint that is furthest
+    old    int;
+    newest bigint; -- epoch
+BEGIN
+    IF (pipeline <> '' AND who <> '') IS NOT TRUE THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'posthorn.reshard: pipeline and who must not be empty';
+    ELSIF (shards BETWEEN 1 AND 64) IS NOT TRUE THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'posthorn.reshard: shards must be from 1 to 64';
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE invalid_transaction_state USING
+            MESSAGE = 'posthorn.reshard: the transaction must be READ COMMITTED';
+    END IF;
+    PERFORM posthorn.refuse_foreign_log();
+    LOCK TABLE posthorn.lease IN SHARE ROW EXCLUSIVE MODE;
+    SELECT l.shard, l.owner, l.expires_at INTO held FROM posthorn.lease l
+     WHERE l.pipeline = reshard.pipeline AND l.expires_at > clock_timestamp() ORDER BY l.shard LIMIT 1;
+    IF FOUND THEN
+        RAISE object_in_use USING MESSAGE = format(
+            'pipeline %s is running: shard %s is owned by %s until %s. Stop all its instances, '
+            'reshard, and start them again with shards set to %s', pipeline, held.shard, held.owner,
+            to_char(held.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), shards);
+    END IF;
+    PERFORM posthorn.lock_pipelines(pipeline);
+    SELECT l.shards INTO shards_before FROM posthorn.pipeline l WHERE l.pipeline = reshard.pipeline;
+    parked := 0;
+    IF shards_before = shards THEN
+        RETURN;
+    END IF;
+    SELECT c.shard INTO old FROM posthorn.checkpoint c JOIN posthorn.lease l USING (pipeline, shard)
+     WHERE c.pipeline = reshard.pipeline AND c.sink_tick IS NOT NULL AND l.expires_at <> '-infinity'
+     ORDER BY c.shard LIMIT 1;
+    IF FOUND THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format(
+            'pipeline %s delivers exactly-once and shard %s was not stopped in order, so its sink may hold '
+            'more than its checkpoint says: start it with shards set to %s, stop it, and reshard then', pipeline, old,
+            shards_before);
+    END IF;
+
+    SELECT c.tick, c.position, c.snapshot, c.start_snapshot, c.timeline INTO goal
+      FROM posthorn.checkpoint c
+     WHERE c.pipeline = reshard.pipeline ORDER BY c.tick DESC, c.position DESC LIMIT 1;
+    FOR old IN SELECT c.shard FROM posthorn.checkpoint c WHERE c.pipeline = reshard.pipeline
+    LOOP
+        parked := parked + posthorn.park_unsettled(pipeline, old, shards_before, goal.tick,
+                                                   most + 1 - parked);
+    END LOOP;
+    IF parked > most THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format(
+            'pipeline %s has more than %s events that not all of its shards have reached: let it '
+            'deliver first, then stop it and reshard', pipeline, most);
+    END IF;
+
+    UPDATE posthorn.parked p
+       SET shard = (hashtext(p.aggregate_id) & 4095) % reshard.shards,
+           key = CASE WHEN p.key IS NOT NULL THEN p.aggregate_id END
+     WHERE p.pipeline = reshard.pipeline;
+    PERFORM posthorn.mend_queues(pipeline, moment);
+
+    SELECT max(k.epoch) INTO newest FROM (
+        SELECT l.epoch FROM posthorn.lease l WHERE l.pipeline = reshard.pipeline UNION ALL
+        SELECT c.epoch FROM posthorn.checkpoint c WHERE c.pipeline = reshard.pipeline) k;
+    DELETE FROM posthorn.member m WHERE m.pipeline = reshard.pipeline;
+    DELETE FROM posthorn.lease l WHERE l.pipeline = reshard.pipeline AND l.shard >= reshard.shards;
+    INSERT INTO posthorn.lease AS l (pipeline, shard, epoch, expires_at, owner, retention)
+    SELECT reshard.pipeline, n, newest + 1, '-infinity', '',
+           (SELECT max(r.retention) FROM posthorn.lease r WHERE r.pipeline = reshard.pipeline)
+      FROM generate_series(0, reshard.shards - 1) n WHERE newest IS NOT NULL
+    ON CONFLICT ON CONSTRAINT lease_pkey DO UPDATE SET epoch = excluded.epoch;
+    DELETE FROM posthorn.checkpoint c WHERE c.pipeline = reshard.pipeline;
+    IF goal.tick IS NOT NULL THEN
+        INSERT INTO posthorn.checkpoint (pipeline, shard, tick, position, epoch, timeline, snapshot,
+                                         base_snapshot, start_snapshot)
+        SELECT reshard.pipeline, n, goal.tick,
+               (SELECT greatest(goal.position, max(p.position)) FROM posthorn.parked p
+                 WHERE p.pipeline = reshard.pipeline AND p.tick = goal.tick),
+               newest + 1, goal.timeline, goal.snapshot, goal.snapshot, goal.start_snapshot
+          FROM generate_series(0, reshard.shards - 1) n;
+    END IF;
+    UPDATE posthorn.pipeline l SET shards = reshard.shards, acts = l.acts + 1
+     WHERE l.pipeline = reshard.pipeline;
+    INSERT INTO posthorn.audit (who, act, reason, detail)
+    VALUES (who, 'reshard', reason, jsonb_build_object(
+        'pipeline', pipeline, 'shardsBefore', shards_before, 'shards', shards, 'parked', parked,
+        'tick', goal.tick, 'login', session_user));
+END $$;
+COMMENT ON FUNCTION posthorn.reshard IS
+    'Gives a stopped pipeline another number of shards; what its shards have not all reached is '
+    'parked, in order. Refuses while an instance owns a shard of it, and behind a crash under exactly-once';
+
+REVOKE ALL ON FUNCTION posthorn.reshard(text, int, text, text) FROM PUBLIC;
