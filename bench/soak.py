@@ -5,7 +5,8 @@ usage: bench/soak.py [--minutes 30] [--rate 2000] [--every 30] [--delivery exact
 
 Two instances share a pipeline of two shards, PostgreSQL and the broker behind proxies. Every 30 s comes one of, in turn: kill -9 of the second
 instance and its restart (row 1 of the matrix), a connection cut at a random byte (row 6), a delay of 1 ms to 1 s for two seconds (row 7).
-The first instance is never killed, takes over and gives back: its memory and descriptors are sampled every second, and 20 probes a second
+Before that the first instance works off a backlog alone, so that its memory is what a backlog needs; it is never killed, takes over and
+gives back. Its memory and descriptors are sampled every second, and 20 probes a second
 tell the time from commit to consumer. calm: those that were committed more than 12 s behind a fault. Flat: in the last third
 no more than in the first, plus the MARGIN. In the end a ledger that was kept outside knows what is lost, phantom, reordered or duplicated.
 """
@@ -37,7 +38,8 @@ from run import Site  # noqa: E402
 
 PROBES = 20  # a second
 CALM_S = 12
-EVENTS_EACH = 3.4  # of a writers' transaction with several events, less what is rolled back
+MOST, EVENTS_EACH = 10, 5.7  # of a writers' transaction, on average less what is rolled back
+BACKLOG_S = 15  # of events behind which the soak begins
 MARGIN = {"rss_mib": (1.10, 4), "descriptors": (1.0, 3), "calm_p50_ms": (1.5, 5), "calm_p99_ms": (2.0, 25)}  # factor, addend
 SETTINGS = {"shards": 2, "lease": "1s", "backoff_max": "500ms", "sink.kafka.reconnect.backoff.max.ms": 200}
 PROBE = "SELECT posthorn.publish('Probe', %(key)s, 'Probed', '{\"n\": 1}', '{}', %(id)s)"
@@ -55,8 +57,8 @@ def write_ledger(uri, rate, path):
     """The writers' process: until SIGTERM."""
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
-    with Writers(uri, count=16, keys=1000, rate=rate / EVENTS_EACH, ledger=FileLedger(path), several=1.0, rollback=0.05, savepoint=0.05,
-                 pause_seconds=0.01):
+    with Writers(uri, count=16, keys=1000, rate=rate / EVENTS_EACH, ledger=FileLedger(path), several=1.0, most=MOST, rollback=0.05, savepoint=0.05,
+                 raw=0.9, strict=0.05, pause_seconds=0.01):
         over.wait()
 
 
@@ -133,6 +135,7 @@ class Soak:
             writers = spawn([sys.executable, __file__, "--write", self.db.dsn(), str(self.args.rate), self.ledger],
                             log=self.posthorn.folder / "writers.log")
             until(lambda: self.arrivals.records > self.args.rate, 60, "the first events")
+            self.warm()
             threads = [threading.Thread(target=each, daemon=True) for each in (self.sample, self.probe)]
             for thread in threads:
                 thread.start()
@@ -148,8 +151,20 @@ class Soak:
             within(30, lambda: self.probes.keys() <= self.arrivals.times.keys())
         assert self.first.stop() == 0 and self.second.stop() == 0, self.posthorn.logs()
 
+    def warm(self):
+        """The first instance alone works off a backlog: what memory that needs it has from here on, and keeps."""
+        self.second.kill9()
+        self.first.pause()
+        until(lambda: self.lag() > BACKLOG_S * self.args.rate, 60, "a backlog")
+        self.first.resume()
+        until(lambda: self.lag() < self.args.rate, 60, "the end of the backlog")
+        self.second = self.instance()
+
+    def lag(self):
+        return sum(row["lagEvents"] for row in self.posthorn.json("status", self.db.dsn())["pipelines"])
+
     def drained(self):
-        return all(row["lagEvents"] == 0 for row in self.posthorn.json("status", self.db.dsn())["pipelines"])
+        return self.lag() == 0
 
     # -- what it comes to --
 

@@ -208,7 +208,7 @@ class Mix:
     of the tables only): draws an event's position and pauses before it inserts the event, the key being
     locked already, since else nothing could keep the key's order. rollback: rolls all back. savepoint:
     rolls a part back. prepared: commits in two phases, with a pause between (max_prepared_transactions
-    must allow one a writer). several: has 2 to 5 events. hot: an event is of the first key. strict and raw: how an event is published, by
+    must allow one a writer). several: has 2 to most events. hot: an event is of the first key. strict and raw: how an event is published, by
     publish(strict => true) and by a plain INSERT, else by publish(). pause_seconds: a pause's maximum."""
 
     early_xid: float = 0.2
@@ -217,6 +217,7 @@ class Mix:
     savepoint: float = 0.15
     prepared: float = 0.0
     several: float = 0.3
+    most: int = 5
     hot: float = 0.0
     strict: float = 0.2
     raw: float = 0.4
@@ -375,7 +376,7 @@ class Writer:
         if self.chance(self.mix.early_xid):
             self.conn.execute("SELECT pg_current_xact_id()")
             self.pause()
-        number = self.rng.randint(2, 5) if self.chance(self.mix.several) else 1
+        number = self.rng.randint(2, self.mix.most) if self.chance(self.mix.several) else 1
         keys = self.all.keys
         keys = sorted(keys[0] if self.chance(self.mix.hot) else self.rng.choice(keys) for _ in range(number))  # in one order: no deadlocks
         partial = self.chance(self.mix.savepoint)
