@@ -36,9 +36,10 @@ bool ph_position_parse(struct ph_str text, struct ph_position *out) PH_MUST_CHEC
 
 /* Whether a sink holds a pipeline's checkpoint too (delivery: exactly-once). */
 enum ph_in_sink {
-    PH_SINK_NEVER, /* not since this pipeline was last delivered at-least-once */
-    PH_SINK_HOLDS, /* it does: at the start the sink's answer counts */
-    PH_SINK_VOID,  /* a person decided (adopt): whatever the sink holds is overwritten */
+    PH_SINK_NEVER,   /* not since this pipeline was last delivered at-least-once */
+    PH_SINK_HOLDS,   /* it does: at the start the sink's answer counts */
+    PH_SINK_VOID,    /* a person decided (adopt): whatever the sink holds is overwritten */
+    PH_SINK_UNASKED, /* a shard that another one's beginning made: new, but for its place */
 };
 
 /* Everything up to and including `at` is settled. The texts belong to the source (PostgreSQL:

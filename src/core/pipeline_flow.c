@@ -541,7 +541,7 @@ static void finish_flight(struct ph_pipeline *p, int64_t timeout_ms)
 /* Stores what was settled, while the pipeline is ours; whether all of it was stored. */
 static bool store_last(struct ph_pipeline *p)
 {
-    bool ours = p->source && p->epoch != 0 && p->epoch == ph_lease_epoch(p->lease);
+    bool ours = p->placed && p->epoch != 0 && p->epoch == ph_lease_epoch(p->lease);
     bool stored = ours;
     struct ph_error err = {0};
     p->settle_due_us = 0; /* what was sent is settled to the last event */

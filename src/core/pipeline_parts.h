@@ -64,6 +64,7 @@ struct ph_pipeline {
     char *log;                         /* the log's name, as of this session; owned */
     bool is_new;                       /* the log had no checkpoint of this pipeline */
     bool dirty;                        /* settled is ahead of what was stored */
+    bool placed; /* this session knows from where it goes on: only then may it store anything */
     int64_t settle_due_us;
     bool was_open; /* the source was open before: what is a standby now may be a failover under way
                     */

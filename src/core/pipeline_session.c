@@ -5,6 +5,7 @@
  * pipeline where it does not.
  */
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -49,6 +50,15 @@ static int take_lease(struct ph_pipeline *p, struct ph_error *err)
                    "another instance owns this pipeline; standing by");
             stood_by = true;
         }
+    }
+}
+
+/* Each claim adds one to the epoch, and so does a person's adopt: one more than ours means that
+ * nobody was there in between. */
+static void count_epoch(struct ph_pipeline *p)
+{
+    if (p->settled.set && p->epoch == p->settled.cp.epoch + 1) {
+        p->settled.cp.epoch = p->epoch;
     }
 }
 
@@ -97,49 +107,64 @@ static int take(struct ph_pipeline *p, const struct ph_checkpoint *cp, struct ph
     return ph_checkpoint_keep(&p->settled, &mine, err);
 }
 
-/* The database's checkpoint, or a new one; kept in p->settled. What this instance settled before it
- * lost the database counts, as long as it belongs to the same log. */
-static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
+static int load_again(struct ph_pipeline *p, struct ph_checkpoint *cp, struct ph_error *err)
+{
+    int found = p->config->source->load(p->source, p->epoch, cp, err);
+    return found == 0 ? ph_fail(err, PH_E_FENCED, "the checkpoint was taken away") : found;
+}
+
+/* Between the database's checkpoint, cp, and what this instance settled before it lost the
+ * database: that counts where nobody else owned the lease meanwhile, as long as it belongs to the
+ * same log. */
+static int choose(struct ph_pipeline *p, struct ph_checkpoint *cp, struct ph_error *err)
 {
     const struct ph_source_driver *source = p->config->source;
-    struct ph_checkpoint cp;
-    int found = source->load(p->source, p->epoch, &cp, err);
-    if (found < 0) {
-        return found;
-    }
-    p->is_new = found == 0;
-    if (p->is_new) {
-        int rc = source->begin(p->source, &p->config->start, &cp, err);
-        if (rc < 0) {
-            return rc;
-        }
-        p->dirty = true;
-        rc = keep_start(p, &cp, err);
-        return rc < 0 ? rc : take(p, &cp, err);
-    }
     int timeline = source->timeline ? source->timeline(p->source) : 0;
-    if (timeline != cp.timeline) {
+    if (timeline != cp->timeline) {
         ph_log(
             PH_LOG_WARN, p->config->name,
             "the database's timeline changed from %d to %d (a promotion); going on from %lld-%lld",
-            cp.timeline, timeline, (long long)cp.at.tick, (long long)cp.at.position);
-    } else if (p->settled.set && cp.in_sink != PH_SINK_VOID &&
-               ph_position_cmp(p->settled.cp.at, cp.at) >= 0) {
+            cp->timeline, timeline, (long long)cp->at.tick, (long long)cp->at.position);
+    } else if (p->settled.set && p->settled.cp.epoch == p->epoch && cp->in_sink != PH_SINK_VOID &&
+               ph_position_cmp(p->settled.cp.at, cp->at) >= 0) {
         int rc = source->contains(p->source, &p->settled.cp, err);
         if (rc != 0) {
             p->dirty = true;
-            p->settled.cp.epoch = p->epoch;
             return rc < 0 ? rc : 0;
         }
+        rc = load_again(p, cp, err); /* its texts lived until the call of contains */
+        if (rc < 0) {
+            return rc;
+        }
     }
-    int rc = keep_start(p, &cp, err);
+    int rc = keep_start(p, cp, err);
     if (rc == 0) {
-        rc = take(p, &cp, err);
+        rc = take(p, cp, err);
     }
     if (rc == 0) {
         p->settled.cp.timeline = timeline;
     }
     return rc;
+}
+
+/* The database's checkpoint, or a new one; kept in p->settled. */
+static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
+{
+    const struct ph_source_driver *source = p->config->source;
+    struct ph_checkpoint cp;
+    p->dirty = false;
+    int found = source->load(p->source, p->epoch, &cp, err);
+    if (found < 0) {
+        return found;
+    }
+    int rc = found == 0 ? source->begin(p->source, &p->config->start, &cp, err) : 0;
+    p->is_new = found == 0 || cp.in_sink == PH_SINK_UNASKED;
+    if (rc == 0 && p->is_new) {
+        p->dirty = true;
+        rc = keep_start(p, &cp, err);
+        return rc < 0 ? rc : take(p, &cp, err);
+    }
+    return rc < 0 ? rc : choose(p, &cp, err);
 }
 
 #define ADOPT                                                                       \
@@ -150,13 +175,17 @@ static int refuse_sink(const struct ph_pipeline *p, const struct ph_checkpoint *
                        struct ph_error *err)
 {
     const struct ph_checkpoint *mine = &p->settled.cp;
-    return ph_fail(err, PH_E_DIVERGED,
-                   "the sink holds position %lld-%lld (timeline %d), which this database does not "
-                   "know; the database is at %lld-%lld (timeline %d): it lost its tail (a failover "
-                   "or a restore). " ADOPT,
-                   (long long)theirs->at.tick, (long long)theirs->at.position, theirs->timeline,
-                   (long long)mine->at.tick, (long long)mine->at.position, mine->timeline,
-                   p->config->name);
+    char shard[32] = "";
+    if (p->options->shards > 1) {
+        (void)snprintf(shard, sizeof shard, " for shard %d", p->config->shard);
+    }
+    return ph_fail(
+        err, PH_E_DIVERGED,
+        "the sink holds position %lld-%lld%s (timeline %d), which this database does not "
+        "know; the database is at %lld-%lld (timeline %d): it lost its tail (a failover "
+        "or a restore). " ADOPT,
+        (long long)theirs->at.tick, (long long)theirs->at.position, shard, theirs->timeline,
+        (long long)mine->at.tick, (long long)mine->at.position, mine->timeline, p->config->name);
 }
 
 /* Whether the sink's answer belongs to this log: 0, or why the pipeline must not go on. */
@@ -227,6 +256,10 @@ static int ask_sink(struct ph_pipeline *p, struct ph_error *err)
     if (rc == 0 && found) {
         rc = take_answer(p, &theirs, err);
     }
+    if (rc == 0 && ph_lease_epoch(p->lease) != p->epoch) {
+        /* who has the lease now may have begun before we shut it out; it comes behind us again */
+        rc = ph_fail(err, PH_E_FENCED, "the lease ran out while the sink was asked");
+    }
     if (rc == 0) {
         rc = p->config->sink->begin(p->sink, &p->settled.cp, anew, err);
     }
@@ -251,6 +284,7 @@ static int find_place(struct ph_pipeline *p, struct ph_error *err)
     if (rc == 0) {
         rc = p->config->source->seek(p->source, &p->settled.cp, err);
     }
+    p->placed = rc == 0;
     return rc;
 }
 
@@ -284,6 +318,7 @@ int ph__session_open(struct ph_pipeline *p, struct ph_error *err)
     if (rc < 0) {
         return rc;
     }
+    count_epoch(p);
     rc = open_sink(p, err);
     if (rc == 0) {
         rc = find_place(p, err);
@@ -296,6 +331,7 @@ int ph__session_open(struct ph_pipeline *p, struct ph_error *err)
 
 void ph__session_close(struct ph_pipeline *p)
 {
+    p->placed = false;
     if (p->source) {
         p->config->source->close(p->source);
         p->source = NULL;

@@ -12,6 +12,7 @@
 #define API_END_TXN    26
 #define URI_PREFIX     "kafka://"
 #define SOCKET_MS      10000 /* socket.timeout.ms with exactly-once */
+#define ANSWERS_MS     300   /* for requests that are on their way when the producer goes */
 
 #define TEXT_OF(value) #value
 #define TEXT(value)    TEXT_OF(value)
@@ -291,10 +292,10 @@ int ph_kafka_client_new(struct ph_kafka *k, struct ph_error *err)
     return 0;
 }
 
-static void take_last_reports(struct ph_kafka *k,
+static void take_last_reports(struct ph_kafka *k, int64_t limit_ms,
                               void (*on_report)(struct ph_kafka *, const rd_kafka_message_t *))
 {
-    int64_t deadline_us = ph_clock_mono_us() + 1000000;
+    int64_t deadline_us = ph_clock_mono_us() + limit_ms * 1000;
     while (k->outstanding > 0 && ph_clock_mono_us() < deadline_us) {
         rd_kafka_event_t *event = rd_kafka_queue_poll(k->queue, 50);
         const rd_kafka_message_t *message;
@@ -313,9 +314,16 @@ void ph_kafka_client_end(struct ph_kafka *k,
     if (!k->rk) {
         return;
     }
+    if (k->outstanding > 0 && k->txn) { /* an abort wants to know what became of requests */
+        (void)rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE);
+        take_last_reports(k, ANSWERS_MS, on_report);
+    }
     if (k->outstanding > 0) {
         (void)rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-        take_last_reports(k, on_report);
+        take_last_reports(k, 1000, on_report);
+    }
+    if (k->txn) {
+        ph_kafka_txn_abort(k);
     }
     ph_kafka_topics_forget(k);
     rd_kafka_queue_io_event_enable(k->queue, -1, NULL, 0);

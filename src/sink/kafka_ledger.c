@@ -20,7 +20,8 @@
 #define KEY_SENT       "sent/"
 #define TEXT_MAX       ((size_t)16 << 20) /* of a checkpoint: three snapshots of a busy server */
 #define ASK_MS         5000
-#define READ_MS        10000
+#define STALL_MS       10000  /* without a record */
+#define READ_MS        300000 /* in all */
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
@@ -252,6 +253,16 @@ int ph_kafka_ledger_take(struct ph_kafka_found *found, struct ph_str key, struct
     return 0;
 }
 
+/* librdkafka goes on by itself behind most errors; the time limit is ours. */
+static int take_error(struct ph_kafka *k, const rd_kafka_message_t *message, struct ph_error *err)
+{
+    bool denied = message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    (void)ph_fail(err, denied ? PH_E_CONFIG : PH_E_UNAVAILABLE,
+                  "topic %s, the checkpoint could not be read: %s", k->txn->topic,
+                  rd_kafka_err2str(message->err));
+    return denied ? PH_E_CONFIG : 0;
+}
+
 static int take_message(struct ph_kafka *k, const rd_kafka_message_t *message, int64_t *next,
                         struct ph_error *err)
 {
@@ -260,7 +271,7 @@ static int take_message(struct ph_kafka *k, const rd_kafka_message_t *message, i
         return 0;
     }
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return 0; /* librdkafka goes on by itself; the time limit is ours */
+        return take_error(k, message, err);
     }
     *next = message->offset + 1;
     struct ph_str key = {message->key, message->key_len};
@@ -273,22 +284,38 @@ static int take_message(struct ph_kafka *k, const rd_kafka_message_t *message, i
     return rc;
 }
 
-/* Reads from the beginning up to offset `end`. */
+/* Keeps what was said before, if anything. */
+static int refuse_wait(const struct ph_kafka *k, struct ph_error *err)
+{
+    return err->code != 0 ? err->code
+                          : ph_fail(err, PH_E_UNAVAILABLE,
+                                    "topic %s: the checkpoint could not be read: nothing came for "
+                                    "%d s",
+                                    k->txn->topic, STALL_MS / 1000);
+}
+
+/* Reads from the beginning up to offset `end`; a partition that was not compacted for long may take
+ * its time, as long as records come. */
 static int read_to(struct ph_kafka *k, rd_kafka_t *consumer, int64_t end, struct ph_error *err)
 {
-    int64_t next = 0, deadline_us = ph_clock_mono_us() + READ_MS * 1000LL;
+    int64_t next = 0, now_us = ph_clock_mono_us();
+    int64_t stalled_us = now_us + STALL_MS * 1000LL, over_us = now_us + READ_MS * 1000LL;
     int rc = 0;
     while (rc == 0 && next < end) {
-        if (ph_clock_mono_us() > deadline_us || ph_stop_wanted(k->env->stop)) {
-            return ph_fail(err, PH_E_UNAVAILABLE,
-                           "topic %s: the checkpoint could not be read in %d s", k->txn->topic,
-                           READ_MS / 1000);
+        now_us = ph_clock_mono_us();
+        if (now_us > stalled_us || now_us > over_us || ph_stop_wanted(k->env->stop)) {
+            return refuse_wait(k, err);
         }
         rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 100);
         if (message) {
+            int64_t before = next;
             rc = take_message(k, message, &next, err);
+            stalled_us = next > before ? now_us + STALL_MS * 1000LL : stalled_us;
             rd_kafka_message_destroy(message);
         }
+    }
+    if (rc == 0) {
+        ph_error_clear(err);
     }
     return rc;
 }

@@ -8,10 +8,12 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/sys.h"
 #include "sink/kafka_txn.h"
 
-#define ABORT_MS    2000
+#define ABORT_MS    500
+#define BEGIN_MS    30000
 #define TOPIC_BEGIN "posthorn.checkpoint."
 
 /* --- sessions --------------------------------------------------------------------------------- */
@@ -20,10 +22,15 @@
 static int run_until_idle(struct ph_kafka *k, struct ph_error *err)
 {
     struct ph_kafka_txn *txn = k->txn;
+    int64_t deadline_us = ph_clock_mono_us() + BEGIN_MS * 1000LL;
     int rc = 1;
     while (rc >= 0 && txn->state != PH_KAFKA_IDLE && txn->state != PH_KAFKA_LOST) {
         if (txn->state == PH_KAFKA_RENEWING || txn->state == PH_KAFKA_COMMITTING) {
             ph_kafka_worker_wait(&txn->worker);
+        }
+        if (ph_stop_wanted(k->env->stop) || ph_clock_mono_us() > deadline_us) {
+            txn->state = PH_KAFKA_LOST;
+            break;
         }
         ph_kafka_take_reports(k, 20);
         rc = ph_kafka_txn_step(k, err);
@@ -130,11 +137,14 @@ int ph_kafka_txn_new(struct ph_kafka *k, struct ph_error *err)
     return rc < 0 ? rc : ph_kafka_worker_open(&txn->worker, k, err);
 }
 
-/* Consumers need not wait until the open transaction's time is over. */
-static void abort_open(struct ph_kafka *k)
+/* Consumers need not wait until the open transaction's time is over. Nothing hangs on it: the next
+ * producer shuts this one out, and with it an answer that is still to come. And librdkafka 2.0.2
+ * must not be destroyed inside a transaction: its main thread may be about to register a partition,
+ * which the broker's thread, ending, takes back before it was counted (txn_req_cnt > 0). */
+void ph_kafka_txn_abort(struct ph_kafka *k)
 {
-    if (k->rk && (k->txn->state == PH_KAFKA_OPEN || k->txn->state == PH_KAFKA_CLOSING)) {
-        (void)rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE);
+    if (k->txn->may_abort) {
+        k->txn->may_abort = false;
         rd_kafka_error_t *error = rd_kafka_abort_transaction(k->rk, ABORT_MS);
         if (error) {
             rd_kafka_error_destroy(error);
@@ -149,7 +159,6 @@ void ph_kafka_txn_free(struct ph_kafka *k)
         return;
     }
     ph_kafka_worker_close(&txn->worker);
-    abort_open(k);
     ph_kafka_client_end(k, ph_kafka_forget_report);
     ph_checkpoint_kept_free(&txn->kept);
     ph_checkpoint_kept_free(&txn->next);

@@ -9,8 +9,8 @@
  * commit anything that was slow, broke or was said twice puts the producer in doubt: it is thrown
  * away, a new one of the same transactional.id shuts it out (its epoch is over then, also for
  * requests that are still on their way), and the checkpoint that is read back tells what became of
- * the commit. Nothing is ever aborted in another way.
- * Promise: an event is SENT only once the transaction it is in is known to be committed; a
+ * the commit. A producer that goes inside a transaction whose end was not asked for aborts it
+ * first. Promise: an event is SENT only once the transaction it is in is known to be committed; a
  * checkpoint that is not ours, newer or unexpected, ends this owner.
  */
 #include <assert.h>
@@ -113,6 +113,22 @@ static void refuse_alone(struct ph_kafka *k, enum ph_verdict verdict)
     ph_batch_verdict(flight->batch, event, verdict, k->trouble);
 }
 
+/* A topic that may not be written fails the transaction before any event of it is tried, and their
+ * reports say only that. librdkafka tells the cause to whoever asks for something else. */
+static void ask_cause(struct ph_kafka *k)
+{
+    rd_kafka_error_t *error = rd_kafka_begin_transaction(k->rk);
+    rd_kafka_resp_err_t code = error ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    k->txn->fenced |= ph_kafka_is_fencing(code);
+    if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        k->txn->poisoned = true;
+        (void)snprintf(k->trouble, sizeof k->trouble, "%s", rd_kafka_error_string(error));
+    }
+    if (error) {
+        rd_kafka_error_destroy(error);
+    }
+}
+
 /* What a failed transaction says about its events. */
 static void judge_failure(struct ph_kafka *k)
 {
@@ -166,7 +182,9 @@ static int settle(struct ph_kafka *k, struct ph_error *err)
     for (size_t i = 0; rc == 0 && i < k->flight_count; i++) {
         rc = note_rows(k, &k->flights[i], err);
     }
-    if (rc < 0) {
+    if (rc < 0) { /* nothing may be added to what is settled only in the topic */
+        txn->doubt = true;
+        txn->state = PH_KAFKA_LOST;
         return rc;
     }
     for (size_t i = 0; i < k->flight_count; i++) {
@@ -316,6 +334,7 @@ static int step_closing(struct ph_kafka *k, struct ph_error *err)
         return 0;
     }
     atomic_store(&k->txn->end_txns, 0);
+    k->txn->may_abort = false;
     k->txn->commit_asked = true;
     k->txn->state = PH_KAFKA_COMMITTING;
     ph_kafka_worker_begin(&k->txn->worker, ph_kafka_job_commit);
@@ -365,6 +384,7 @@ int ph_kafka_txn_step(struct ph_kafka *k, struct ph_error *err)
         return fenced(k, err);
     }
     if (txn->doubt && (txn->state == PH_KAFKA_OPEN || txn->state == PH_KAFKA_CLOSING)) {
+        ask_cause(k);
         judge_failure(k);
         txn->state = PH_KAFKA_LOST;
         return k->refused ? 0 : 1;
@@ -402,6 +422,8 @@ bool ph_kafka_txn_open(struct ph_kafka *k)
         return false;
     }
     txn->state = PH_KAFKA_OPEN;
+    txn->may_abort = true;
+    txn->commit_asked = false;
     txn->begun_us = ph_clock_mono_us();
     return true;
 }

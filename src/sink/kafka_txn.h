@@ -106,6 +106,7 @@ struct ph_kafka_txn {
     bool broke;        /* a connection: no event is to blame */
     bool doubt;        /* something was slow or broke: see hygiene in kafka_txn.c */
     bool commit_asked; /* a commit was asked for, its outcome is not known */
+    bool may_abort;    /* the client is in a transaction whose end was not asked for */
     bool fenced;
 
     _Atomic int end_txns; /* requests EndTxn that were sent since the commit began */
@@ -124,6 +125,8 @@ int ph_kafka_txn_begin(void *ctx, const struct ph_checkpoint *cp, bool anew, str
 struct ph_position ph_kafka_txn_kept_at(void *ctx);
 void ph_kafka_txn_row_gone(void *ctx, const struct ph_position *at);
 
+/* Before the client goes: ends the transaction that it is in, where that is not in doubt. */
+void ph_kafka_txn_abort(struct ph_kafka *k);
 /* Throws the producer away and begins to make the next one: 1, or an error. */
 int ph_kafka_txn_renew(struct ph_kafka *k, struct ph_error *err) PH_MUST_CHECK;
 /* The worker's: fences and reads the checkpoint back; commits. */

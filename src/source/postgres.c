@@ -150,8 +150,9 @@ static void source_close(void *ctx)
 
 /* Bounds of what the reader keeps about ticks: far above 256 ticks of a server with thousands of
  * open transactions. */
-#define TEXT_MAX  ((size_t)16 << 20)
-#define TICKS_MAX ((size_t)256 << 20)
+#define TEXT_MAX     ((size_t)16 << 20)
+#define SINK_UNASKED (-2) /* in sink_tick: see 0005_exactly_once.sql */
+#define TICKS_MAX    ((size_t)256 << 20)
 
 static struct ph_pg_source *new_source(const struct ph_source_env *env,
                                        const struct ph_pg_source_config *config)
@@ -249,7 +250,9 @@ static void read_sink(const PGresult *res, struct ph_checkpoint *cp)
 {
     if (ph_pg_value(res, 0, 7)) {
         cp->sink_at = (struct ph_position){ph_pg_i64(res, 0, 7), ph_pg_i64(res, 0, 8)};
-        cp->in_sink = cp->sink_at.tick < 0 ? PH_SINK_VOID : PH_SINK_HOLDS;
+        cp->in_sink = cp->sink_at.tick == SINK_UNASKED ? PH_SINK_UNASKED
+                      : cp->sink_at.tick < 0           ? PH_SINK_VOID
+                                                       : PH_SINK_HOLDS;
     }
 }
 

@@ -177,6 +177,9 @@ def check_before(scene, db, events, on_dead):
     assert dead_ids(db) >= dead
     early = {events[i] for i in dead_ids(db) - dead}  # a later one that no route takes is refused while the first is still on its way
     assert {kind for _, _, kind in early} <= {"no header"}, early
+    causes = {str(i): cause for i, cause in db.sql("SELECT event_id, last_error FROM posthorn.parked WHERE state = 'dead'")}
+    denied = [causes[i] for i in dead if events[i][2] == "denied"]
+    assert denied and all("authorization failed" in cause for cause in denied), denied
     assert_in_order(records)
     gaps = sum("posthorn-gap" in headers for _, _, _, headers in records)
     assert (gaps > 0) == (on_dead == "skip")

@@ -152,6 +152,17 @@ def test_more_shards_get_more_partitions(line, posthorn):
 
 
 @pytest.mark.timeout(240)
+def test_shards_without_their_rows_go_on(line):
+    """The first shard that begins makes a row for each; the others ask the sink all the same."""
+    insert(line.db, 1, 300)
+    line.once(shards=3)
+    line.db.sql("DELETE FROM posthorn.checkpoint")
+    insert(line.db, 301, 30)
+    line.once(shards=3)
+    line.expect(330)
+
+
+@pytest.mark.timeout(240)
 def test_no_other_shards_behind_a_crash(line, posthorn):
     """reshard goes by the database alone: a pipeline that was not stopped in order has to say first what the sink knows."""
     relay = line.start()
@@ -162,6 +173,12 @@ def test_no_other_shards_behind_a_crash(line, posthorn):
     reshard = ["reshard", line.db.dsn(), line.name, "--shards", "2"]
     refused = posthorn.run(*reshard)
     assert refused.returncode == 78 and "shard 0 was not stopped in order" in refused.stderr
+    line.once(status=78, shards=2)  # a start that is refused is no start
+    assert posthorn.run(*reshard).returncode == 78
+    line.broker.set_topic_config(TOPIC_OF(line.name), {"cleanup.policy": "delete"})
+    line.once(status=78)
+    assert posthorn.run(*reshard).returncode == 78
+    line.broker.set_topic_config(TOPIC_OF(line.name), {"cleanup.policy": "compact"})
     line.once()
     posthorn.run(*reshard, check=True)
     insert(line.db, 401, 400)

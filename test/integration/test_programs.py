@@ -43,6 +43,6 @@ def test_kafka_refusals(kafka):
 def test_kafka_transactions(kafka):
     """Who resumes shuts out whoever wrote before; a poison event is found; a row that came due is sent once."""
     kafka.create_topic("txn-poison", config={"max.message.bytes": "30000"})
-    for name in ("txn-plain", "txn-open", "txn-rows"):
+    for name in ("txn-plain", "txn-open", "txn-left", "txn-rows"):
         kafka.create_topic(name)
     run_program("kafka_txn_real_test", PH_TEST_KAFKA=kafka.bootstrap)

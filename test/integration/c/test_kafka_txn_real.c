@@ -2,9 +2,11 @@
  * Exactly-once of the Kafka sink against a real broker (PH_TEST_KAFKA=host:port): who resumes shuts
  * out whoever wrote before and learns how far that one came; a refused event is found alone; rows
  * that were sent are not sent again. The topics are made by the test that starts this program:
- * txn-poison (max.message.bytes=30000), txn-plain.
+ * txn-poison (max.message.bytes=30000), txn-plain, txn-open, txn-left, txn-rows.
  */
 #include "kafka_fixture.h"
+
+#include <librdkafka/rdkafka.h>
 
 #include "core/park.h"
 
@@ -40,7 +42,7 @@ static int64_t begin(struct fixture *f, int64_t epoch, bool anew)
     return at;
 }
 
-static void send(struct fixture *f, const char *topic, int from, int count)
+static void deliver(struct fixture *f, const char *topic, int from, int count)
 {
     ph_batch_reset(f->batch);
     for (int i = 0; i < count; i++) {
@@ -59,8 +61,8 @@ static void test_the_next_one_goes_on_and_shuts_out(void **state)
     env.pipeline = "shut-out";
     open_sink(&first, NULL);
     assert_int_equal(begin(&first, 1, false), 0);
-    send(&first, "txn-plain", 1, 700);
-    send(&first, "txn-plain", 701, 50);
+    deliver(&first, "txn-plain", 1, 700);
+    deliver(&first, "txn-plain", 701, 50);
     assert_int_equal(driver->kept_at(first.sink).position, 750);
     open_sink(&second, NULL);
     assert_int_equal(begin(&second, 2, false), 750);
@@ -74,7 +76,7 @@ static void test_the_next_one_goes_on_and_shuts_out(void **state)
     }
     assert_int_equal(rc, PH_E_FENCED);
     driver->abandon(first.sink);
-    send(&second, "txn-plain", 751, 50);
+    deliver(&second, "txn-plain", 751, 50);
     assert_int_equal(read_back(&second, "txn-plain", "key-0", 751).total, 800);
     close_sink(&first);
     assert_int_equal(begin(&second, 3, false), 800);
@@ -96,9 +98,55 @@ static void test_what_is_open_at_the_end_is_gone(void **state)
     close_sink(&f);
     open_sink(&f, NULL);
     assert_int_equal(begin(&f, 2, false), 0);
-    send(&f, "txn-open", 1, 10);
+    deliver(&f, "txn-open", 1, 10);
     assert_int_equal(read_back(&f, "txn-open", "key-0", 1).total, 10);
     close_sink(&f);
+}
+
+/* Records of open transactions count. */
+static int64_t end_of(rd_kafka_t *plain, const char *topic)
+{
+    int64_t low = 0, high = 0;
+    (void)rd_kafka_query_watermark_offsets(plain, topic, 0, &low, &high, 5000);
+    return high;
+}
+
+/* Readers of what is committed get to the end at once, long before the transaction's time is over:
+ * read_back gives up when nothing comes for 30 s. */
+static void test_what_is_abandoned_is_aborted(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct ph_error err = {0};
+    static const char *const sets[] = {"kafka.transaction.timeout.ms", "120000", NULL};
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    assert_int_equal(
+        rd_kafka_conf_set(conf, "bootstrap.servers", uri + strlen("kafka://"), why, sizeof why),
+        RD_KAFKA_CONF_OK);
+    assert_int_equal(
+        rd_kafka_conf_set(conf, "isolation.level", "read_uncommitted", why, sizeof why),
+        RD_KAFKA_CONF_OK);
+    rd_kafka_t *plain = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    assert_non_null(plain);
+    env.pipeline = "abandoned";
+    open_sink(&f, sets);
+    (void)begin(&f, 1, false);
+    for (int i = 0; i < COUNT; i++) {
+        (void)add(&f, "txn-left", 1 + i, i % 50, 15000);
+    }
+    assert_int_equal(end_of(plain, "txn-left"), 0); /* it is connected then */
+    submit(&f);
+    int64_t deadline_us = ph_clock_mono_us() + 30000000;
+    while (end_of(plain, "txn-left") == 0 && ph_clock_mono_us() < deadline_us) {
+        assert_int_equal(driver->poll(f.sink, 1, &err), 0);
+    }
+    assert_true(end_of(plain, "txn-left") > 0);
+    assert_int_equal(f.batch->settled, 0); /* else nothing was open */
+    driver->abandon(f.sink);
+    assert_int_equal(read_back(&f, "txn-left", "key-0", 1).total, 0);
+    close_sink(&f);
+    rd_kafka_destroy(plain);
 }
 
 /* The broker refuses one of them; the sink finds it, and everything before it is committed. */
@@ -122,7 +170,7 @@ static void test_a_poison_in_a_transaction(void **state)
     driver->abandon(f.sink);
     assert_int_equal(driver->kept_at(f.sink).position, 617);
     assert_int_equal(read_back(&f, "txn-poison", "key-17", 618).total, 617);
-    send(&f, "txn-poison", 619, 20);
+    deliver(&f, "txn-poison", 619, 20);
     assert_int_equal(read_back(&f, "txn-poison", "key-17", 618).total, 637);
     close_sink(&f);
 }
@@ -153,7 +201,7 @@ static void test_a_row_is_sent_once(void **state)
     env.pipeline = "rows";
     open_sink(&f, NULL);
     (void)begin(&f, 1, false);
-    send(&f, "txn-plain", 100, 5);
+    deliver(&f, "txn-plain", 100, 5);
     send_rows(&f, 10, 20);
     assert_int_equal(driver->kept_at(f.sink).position, 104);
     struct ph_position gone = {1, 10};
@@ -168,7 +216,7 @@ static void test_a_row_is_sent_once(void **state)
     send_rows(&f, 10, 1); /* its record was forgotten when the source had removed it */
     assert_int_equal(count_rows(&f), 27);
     driver->row_gone(f.sink, NULL);
-    send(&f, "txn-plain", 105, 5);
+    deliver(&f, "txn-plain", 105, 5);
     (void)begin(&f, 3, false);
     send_rows(&f, 11, 2);
     assert_int_equal(count_rows(&f), 29);
@@ -213,6 +261,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_next_one_goes_on_and_shuts_out),
         cmocka_unit_test(test_what_is_open_at_the_end_is_gone),
+        cmocka_unit_test(test_what_is_abandoned_is_aborted),
         cmocka_unit_test(test_a_poison_in_a_transaction),
         cmocka_unit_test(test_a_row_is_sent_once),
         cmocka_unit_test(test_a_name_that_is_no_topic),

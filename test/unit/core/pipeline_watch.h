@@ -54,6 +54,7 @@ struct instance {
     void *sink_arg; /* a test's own sink finds its settings here */
 
     _Atomic bool over;
+    _Atomic bool in_order;    /* the lease was last given back so */
     _Atomic bool keeper_dead; /* every call about the lease fails */
     _Atomic bool may_repeat;  /* do not check that what is submitted is not stored already */
     bool parks;               /* events leave the flow: what is submitted is not checked */
@@ -433,6 +434,7 @@ static inline int watched_release(void *ctx, const char *owner, int64_t epoch, b
 {
     struct watched *w = ctx;
     int rc = keeper_fails(w, err);
+    w->inst->in_order = in_order;
     return rc < 0 ? rc : REAL->lease_release(w->real, owner, epoch, in_order, err);
 }
 

@@ -290,6 +290,136 @@ static void what_is_settled_is_not_sent_again(void **state)
     finish(rig, inst);
 }
 
+/* Another instance was there meanwhile, or a person with adopt: what this one remembers does not
+ * count. */
+static void what_is_settled_counts_no_more_behind_another(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    struct instance *inst = rig_instance(rig);
+    inst->config.options.settle_interval_ms = 60000;
+    inst->may_repeat = true;
+    struct ph_position stored = {0, 0};
+    rig_append(rig, 10, 0);
+    rig_start(inst);
+    AWAIT(ph_pipeline_metrics(inst->pipeline)->events_sent == 10);
+    rig_append(rig, 30, 0); /* of which nothing is stored for a minute */
+    AWAIT(ph_pipeline_metrics(inst->pipeline)->events_sent == 40);
+    assert_true(rig_stored(rig, &stored) && stored.position <= 10);
+    ph__memory_lock(rig->log);
+    rig->log->rows[0].lease_epoch++;
+    ph__memory_unlock(rig->log);
+    AWAIT(inst->seeks == 2);
+    AWAIT(ph_pipeline_metrics(inst->pipeline)->events_sent == 80 - stored.position);
+    assert_int_equal(rig_stop(inst), 0);
+    assert_int_equal(rig_finished(rig), 40 - stored.position);
+    finish(rig, inst);
+}
+
+/* --- a sink that keeps the checkpoint and does not answer at once ----------------------------- */
+
+static struct {
+    int failures, code; /* of resume */
+    _Atomic int begins;
+} asked;
+
+static int failing_resume(void *ctx, struct ph_checkpoint *ret, struct ph_error *err)
+{
+    if (asked.failures > 0) {
+        asked.failures--;
+        return ph_fail(err, asked.code, "asked for by the test");
+    }
+    return watched_resume(ctx, ret, err);
+}
+
+static int counted_begin(void *ctx, const struct ph_checkpoint *cp, bool anew, struct ph_error *err)
+{
+    asked.begins++;
+    return watched_sink_begin(ctx, cp, anew, err);
+}
+
+/* A rig whose sink holds the checkpoint of 30 events, and whose log has lost it. */
+static struct rig *sink_knows_more(void)
+{
+    struct rig *rig = rig_new();
+    ph_memory_store_keep_checkpoint(rig->store, true);
+    rig_append(rig, 30, 10);
+    assert_int_equal(rig_once(rig, NULL), 0);
+    ph_checkpoint_kept_free(&rig->log->rows[0].checkpoint);
+    rig_append(rig, 10, 10);
+    return rig;
+}
+
+static void a_sink_that_was_away_is_asked_again(void **state)
+{
+    (void)state;
+    struct rig *rig = sink_knows_more();
+    struct instance *inst = rig_instance(rig);
+    inst->sink.resume = failing_resume;
+    asked.failures = 3;
+    asked.code = PH_E_UNAVAILABLE;
+    rig_start(inst);
+    AWAIT(ph_pipeline_metrics(inst->pipeline)->events_sent == 10);
+    assert_int_equal(asked.failures, 0);
+    assert_int_equal(rig_stop(inst), 0);
+    assert_true(inst->in_order);
+    assert_int_equal(rig_finished(rig), 0);
+    finish(rig, inst);
+}
+
+/* Nothing is stored, and the lease does not say that all is in order. */
+static void a_refused_start_leaves_everything_as_it_was(void **state)
+{
+    (void)state;
+    struct rig *rig = sink_knows_more();
+    struct instance *inst = rig_instance(rig);
+    struct ph_position stored;
+    inst->sink.resume = failing_resume;
+    asked.failures = 1;
+    asked.code = PH_E_CONFIG;
+    rig_start(inst);
+    assert_int_equal(rig_join(inst), PH_E_CONFIG);
+    assert_false(inst->in_order);
+    assert_false(rig_stored(rig, &stored));
+    rig_instance_free(inst);
+    assert_int_equal(rig_once(rig, NULL), 0);
+    assert_int_equal(rig_finished(rig), 0);
+    rig_free(rig);
+}
+
+static int slow_resume(void *ctx, struct ph_checkpoint *ret, struct ph_error *err)
+{
+    struct instance *inst = ((struct watched *)ctx)->inst;
+    int rc = watched_resume(ctx, ret, err);
+    if (asked.failures > 0) {
+        asked.failures--;
+        inst->keeper_dead = true;
+        (void)ph_stop_wait(NULL, 2 * (int)inst->config.options.lease_ms);
+        inst->keeper_dead = false;
+        asked.begins = 0;
+    }
+    return rc;
+}
+
+/* Who has the lease now may have begun before this one shut it out. */
+static void a_lease_that_runs_out_while_the_sink_is_asked(void **state)
+{
+    (void)state;
+    struct rig *rig = sink_knows_more();
+    struct instance *inst = rig_instance(rig);
+    inst->config.options.lease_ms = 500;
+    inst->sink.resume = slow_resume;
+    inst->sink.begin = counted_begin;
+    asked.failures = 1;
+    rig_start(inst);
+    AWAIT(ph_pipeline_metrics(inst->pipeline)->events_sent == 10);
+    assert_int_equal(rig_said("the lease ran out while the sink was asked"), 1);
+    assert_int_equal(asked.begins, 1);
+    assert_int_equal(rig_stop(inst), 0);
+    assert_int_equal(rig_finished(rig), 0);
+    finish(rig, inst);
+}
+
 static void one_event_larger_than_a_batch(void **state)
 {
     (void)state;
@@ -396,6 +526,10 @@ int main(void)
         cmocka_unit_test(a_log_that_lost_its_tail),
         cmocka_unit_test(a_promotion_is_said),
         cmocka_unit_test(what_is_settled_is_not_sent_again),
+        cmocka_unit_test(what_is_settled_counts_no_more_behind_another),
+        cmocka_unit_test(a_sink_that_was_away_is_asked_again),
+        cmocka_unit_test(a_refused_start_leaves_everything_as_it_was),
+        cmocka_unit_test(a_lease_that_runs_out_while_the_sink_is_asked),
         cmocka_unit_test(one_event_larger_than_a_batch),
         cmocka_unit_test(memory_that_is_not_there),
         cmocka_unit_test(a_template_that_cannot_be),
