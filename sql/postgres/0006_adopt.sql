@@ -298,7 +298,8 @@ END $$;
 
 -- All events that came from elsewhere get new xids, lower than any that is in use: one number for all
 -- that no place tells apart, so one tick brings what is settled nowhere, in order of position, and a
--- place becomes one snapshot. Writers go on; what they write keeps its xid.
+-- place becomes one snapshot. Writers go on; what they write keeps its xid: the UPDATE asks its own
+-- snapshot how far xids go, since it sees what was committed while the statements before it ran.
 CREATE FUNCTION posthorn.adopt_rebase(places posthorn.adoption[], restored bigint)
 RETURNS posthorn.adoption[]
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -325,7 +326,8 @@ BEGIN
        SET xid = (base + (SELECT count(*) FROM unnest(cuts) k
                            WHERE NOT posthorn.settles(k.base_snapshot, k.snapshot, k.position,
                                                       o.xid, o.position)))::text::xid8
-     WHERE NOT posthorn.is_native(restored, next, o.xmin, o.xid);
+      FROM (SELECT posthorn.xmax_of(pg_current_snapshot()) AS next OFFSET 0) s -- this statement's
+     WHERE NOT posthorn.is_native(restored, s.next, o.xmin, o.xid);
     FOREACH a IN ARRAY places LOOP
         SELECT count(*) INTO n FROM unnest(cuts) k
          WHERE (k.tick, CASE WHEN k.snapshot::text = k.base_snapshot::text THEN 9223372036854775807

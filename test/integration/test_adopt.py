@@ -179,6 +179,24 @@ def test_a_busy_log_comes_by_a_dump(posthorn, log, far, tmp_path):
     assert "@" in who and (act, why, detail["rebased"], detail["how"]) == ("adopt", "a drill", True, "from")
 
 
+def test_an_event_that_comes_while_the_log_is_rewritten(posthorn, log, far, tmp_path):
+    """Committed when adopt has looked how far transaction ids go, and before it writes: it is as new as any."""
+    publish(log, 20, ticks=2)
+    drain(posthorn, log, tmp_path / "old")
+    db = restore(log, far)
+    with db.connect(autocommit=False) as writer, db.connect() as watch:
+        writer.execute("LOCK TABLE posthorn.outbox IN SHARE MODE")
+        working = start("adopt", db.dsn(), "--from-position", "%d-%d" % cut_of(db), "--yes")
+        until(lambda: one(watch, "SELECT 1 FROM pg_locks WHERE relation = 'posthorn.outbox'::regclass AND NOT granted"),
+              what="adopt to come to the log")
+        writer.execute("INSERT INTO posthorn.outbox (aggregate_type, aggregate_id, event_type, payload)"
+                       " VALUES ('t', 'late', 'T', '{\"key\": \"late\", \"n\": 1}')")
+        writer.commit()
+    out, err = working.communicate(timeout=60)
+    assert working.returncode == 0 and "replaced" in out, out + err
+    assert drain(posthorn, db, tmp_path / "new") == events(db)[20:] and delivered(tmp_path / "new")[0][1:] == ("late", 1)
+
+
 def test_all_of_it(posthorn, log, far, tmp_path):
     db, _ = busy(posthorn, log, far, tmp_path)
     newest = db.sql("SELECT max(tick) FROM posthorn.tick")[0][0]
