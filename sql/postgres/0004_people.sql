@@ -217,55 +217,7 @@ END $$;
 COMMENT ON FUNCTION posthorn.resume IS
     'Lets a paused pipeline go on; false when it was not paused';
 
--- 4. Reshard ------------------------------------------------------------------------------------
-
--- Copies what the checkpoint of one shard has not settled, up to the tick upto, beside the log, each
--- event with the tick that sees it first, as the reader tells it. At most most rows.
-CREATE FUNCTION posthorn.park_unsettled(
-    pipeline text, shard int, shards int, upto bigint, most bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
-SET jit = off AS $$
-DECLARE
-    copied bigint;
-BEGIN
-    INSERT INTO posthorn.parked (
-        pipeline, shard, tick, position, queue_tick, queue_position, key, state, next_attempt_at, xid,
-        created_at, event_id, aggregate_type, aggregate_id, event_type, headers, payload,
-        payload_bytes, content_type, deliver_after)
-    SELECT c.pipeline, c.shard, s.tick, e.position, s.tick, e.position, e.aggregate_id,
-           CASE WHEN e.deliver_after > clock_timestamp() THEN 'scheduled' ELSE 'parked' END,
-           CASE WHEN e.deliver_after > clock_timestamp() THEN e.deliver_after END, e.xid,
-           e.created_at, e.event_id, e.aggregate_type, e.aggregate_id, e.event_type, e.headers,
-           e.payload, e.payload_bytes, e.content_type, e.deliver_after
-      FROM posthorn.checkpoint c
-     CROSS JOIN LATERAL (
-            SELECT w.tick, w.seen, lag(w.seen, 1, c.base_snapshot::pg_snapshot)
-                                       OVER (ORDER BY w.tick) AS before
-              FROM (SELECT c.tick, c.snapshot::pg_snapshot AS seen
-                    UNION ALL
-                    SELECT t.tick, t.snapshot FROM posthorn.tick t
-                     WHERE t.tick > c.tick AND t.tick <= park_unsettled.upto) w) s
-     CROSS JOIN LATERAL (
-            (SELECT o.* FROM posthorn.outbox o
-              WHERE o.xid >= pg_snapshot_xmax(s.before) AND o.xid < pg_snapshot_xmax(s.seen) OFFSET 0)
-            UNION ALL
-            SELECT o.* FROM pg_snapshot_xip(s.before) AS was_open (xid)
-             CROSS JOIN LATERAL (SELECT * FROM posthorn.outbox
-                                  WHERE xid >= was_open.xid AND xid <= was_open.xid OFFSET 0) o) e
-     WHERE c.pipeline = park_unsettled.pipeline AND c.shard = park_unsettled.shard
-       AND pg_visible_in_snapshot(e.xid, s.seen)
-       AND (s.tick > c.tick OR e.position > c.position)
-       AND (park_unsettled.shards = 1
-            OR (hashtext(e.aggregate_id) & 4095) % park_unsettled.shards = park_unsettled.shard)
-     LIMIT most
-    ON CONFLICT ON CONSTRAINT parked_pipeline_shard_position_key DO NOTHING;
-    GET DIAGNOSTICS copied = ROW_COUNT;
-    RETURN copied;
-END $$;
-COMMENT ON FUNCTION posthorn.park_unsettled IS
-    'Parks what a pipeline shard has not settled up to a tick; an event that has a row keeps it';
-
--- 5. What people ask ----------------------------------------------------------------------------
+-- 4. What people ask ----------------------------------------------------------------------------
 
 CREATE VIEW posthorn.parked_counts AS
 SELECT p.pipeline, p.state, p.event_type, p.last_error AS error, pg_catalog.count(*) AS events,
@@ -429,7 +381,7 @@ $$;
 COMMENT ON FUNCTION posthorn.correlation IS
     'The events whose header of that name has this value, as history() gives them';
 
--- 6. Nobody but the owner, until roles.sql or a person grants it --------------------------------
+-- 5. Nobody but the owner, until roles.sql or a person grants it --------------------------------
 
 REVOKE ALL ON FUNCTION
     posthorn.lock_pipelines(text), posthorn.mend_queues(text, timestamptz),
@@ -437,6 +389,5 @@ REVOKE ALL ON FUNCTION
     posthorn.redrive(text, text, text, text, text, timestamptz, text, uuid, numeric, boolean),
     posthorn.discard(text, text, text, text, text, timestamptz, text, uuid, boolean),
     posthorn.pause(text, text, text), posthorn.resume(text, text, text),
-    posthorn.park_unsettled(text, int, int, bigint, bigint),
     posthorn.find_events(text, text, jsonb),
     posthorn.history(text, text), posthorn.correlation(text, text) FROM PUBLIC;

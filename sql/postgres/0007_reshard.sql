@@ -1,5 +1,59 @@
--- Version 7: what gives a pipeline another number of shards. `posthorn init` runs this file behind 0006. A function
--- alone (version 4 had one that did not ask how a pipeline was stopped); no table is locked.
+-- Version 7: what gives a pipeline another number of shards. `posthorn init` runs this file behind 0006. Functions
+-- alone (version 4 had others: they did not ask how a pipeline was stopped, and went by numbers of ticks where adopt()
+-- leaves one number to several places); no table is locked.
+
+-- Copies what the checkpoint of one shard has not settled, up to the tick upto, beside the log, each
+-- event with the tick that sees it first, as the reader tells it. At most most rows. Ticks that have no
+-- row any more live on in the checkpoints of the other shards; behind adopt() two of one number may
+-- see one more than the other.
+CREATE OR REPLACE FUNCTION posthorn.park_unsettled(
+    pipeline text, shard int, shards int, upto bigint, most bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
+SET jit = off AS $$
+DECLARE
+    copied bigint;
+BEGIN
+    INSERT INTO posthorn.parked (
+        pipeline, shard, tick, position, queue_tick, queue_position, key, state, next_attempt_at, xid,
+        created_at, event_id, aggregate_type, aggregate_id, event_type, headers, payload,
+        payload_bytes, content_type, deliver_after)
+    SELECT c.pipeline, c.shard, s.tick, e.position, s.tick, e.position, e.aggregate_id,
+           CASE WHEN e.deliver_after > clock_timestamp() THEN 'scheduled' ELSE 'parked' END,
+           CASE WHEN e.deliver_after > clock_timestamp() THEN e.deliver_after END, e.xid,
+           e.created_at, e.event_id, e.aggregate_type, e.aggregate_id, e.event_type, e.headers,
+           e.payload, e.payload_bytes, e.content_type, e.deliver_after
+      FROM posthorn.checkpoint c
+     CROSS JOIN LATERAL (
+            SELECT w.own, w.tick, w.seen, lag(w.seen, 1, c.base_snapshot::pg_snapshot)
+                       OVER (ORDER BY w.own DESC, w.tick, pg_snapshot_xmax(w.seen)) AS before
+              FROM (SELECT true AS own, c.tick, c.snapshot::pg_snapshot AS seen
+                    UNION ALL
+                    SELECT false, t.tick, t.snapshot FROM posthorn.tick t
+                     WHERE t.tick > c.tick AND t.tick <= park_unsettled.upto
+                    UNION ALL
+                    SELECT false, k.tick, k.snapshot::pg_snapshot FROM posthorn.checkpoint k
+                     WHERE k.pipeline = c.pipeline AND k.tick <= park_unsettled.upto
+                       AND (k.tick, pg_snapshot_xmax(k.snapshot::pg_snapshot))
+                         > (c.tick, pg_snapshot_xmax(c.snapshot::pg_snapshot))) w) s
+     CROSS JOIN LATERAL (
+            (SELECT o.* FROM posthorn.outbox o
+              WHERE o.xid >= pg_snapshot_xmax(s.before) AND o.xid < pg_snapshot_xmax(s.seen) OFFSET 0)
+            UNION ALL
+            SELECT o.* FROM pg_snapshot_xip(s.before) AS was_open (xid)
+             CROSS JOIN LATERAL (SELECT * FROM posthorn.outbox
+                                  WHERE xid >= was_open.xid AND xid <= was_open.xid OFFSET 0) o) e
+     WHERE c.pipeline = park_unsettled.pipeline AND c.shard = park_unsettled.shard
+       AND pg_visible_in_snapshot(e.xid, s.seen)
+       AND (NOT s.own OR e.position > c.position)
+       AND (park_unsettled.shards = 1
+            OR (hashtext(e.aggregate_id) & 4095) % park_unsettled.shards = park_unsettled.shard)
+     LIMIT most
+    ON CONFLICT ON CONSTRAINT parked_pipeline_shard_position_key DO NOTHING;
+    GET DIAGNOSTICS copied = ROW_COUNT;
+    RETURN copied;
+END $$;
+COMMENT ON FUNCTION posthorn.park_unsettled IS
+    'Parks what a pipeline shard has not settled up to a tick; an event that has a row keeps it';
 
 -- Drives every old shard to one tick without its sink: the furthest that any of them has reached.
 -- Leases are locked as forget() locks them; the epochs of the new shards begin above all old ones, so
@@ -54,7 +108,8 @@ BEGIN
 
     SELECT c.tick, c.position, c.snapshot, c.start_snapshot, c.timeline INTO goal
       FROM posthorn.checkpoint c
-     WHERE c.pipeline = reshard.pipeline ORDER BY c.tick DESC, c.position DESC LIMIT 1;
+     WHERE c.pipeline = reshard.pipeline
+     ORDER BY c.tick DESC, pg_snapshot_xmax(c.snapshot::pg_snapshot) DESC, c.position DESC LIMIT 1;
     FOR old IN SELECT c.shard FROM posthorn.checkpoint c WHERE c.pipeline = reshard.pipeline
     LOOP
         parked := parked + posthorn.park_unsettled(pipeline, old, shards_before, goal.tick,
@@ -103,4 +158,6 @@ COMMENT ON FUNCTION posthorn.reshard IS
     'Gives a stopped pipeline another number of shards; what its shards have not all reached is '
     'parked, in order. Refuses while an instance owns a shard of it, and behind a crash under exactly-once';
 
-REVOKE ALL ON FUNCTION posthorn.reshard(text, int, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION
+    posthorn.park_unsettled(text, int, int, bigint, bigint),
+    posthorn.reshard(text, int, text, text) FROM PUBLIC;

@@ -1,0 +1,45 @@
+"""adopt of pipelines with several shards: each has a place of its own, whatever becomes of the ticks between them."""
+
+import pytest
+
+from schema_db import make_tick, one
+from test_adopt import adopt, far, log, near, restore  # noqa: F401
+
+
+def crowd(db, ticks, keys=8):
+    """An event of each key in each tick: position = keys * tick + key + 1, both from 0."""
+    with db.connect() as conn:
+        for _ in range(ticks):
+            conn.execute("INSERT INTO posthorn.outbox (aggregate_type, aggregate_id, event_type, payload)"
+                         " SELECT 't', 'k' || i, 'T', '{}' FROM generate_series(0, %s) i", [keys - 1])
+            make_tick(conn, one(conn, "SELECT coalesce(max(tick), 0) FROM posthorn.tick"))
+
+
+def stand(db, shard, at, position, name="q"):
+    """A checkpoint in the middle of tick number `at` of all."""
+    db.sql("INSERT INTO posthorn.checkpoint (pipeline, shard, tick, position, timeline, snapshot, base_snapshot, start_snapshot)"
+           " SELECT %s, %s, t.tick, %s, 1, t.snapshot, t.before, '3:3:' FROM (SELECT tick, snapshot, lag(snapshot, 1, '3:3:')"
+           " OVER (ORDER BY tick) AS before FROM posthorn.tick) t ORDER BY t.tick OFFSET %s LIMIT 1", name, shard, position, at)
+
+
+def waiting(db, name="q"):
+    """Positions that a pipeline has not settled, shard by shard."""
+    return db.sql("SELECT w.shard, array_agg(w.position ORDER BY w.position) FROM posthorn.pending w JOIN posthorn.pipeline l USING (pipeline)"
+                  " WHERE pipeline = %s AND (hashtext(w.aggregate_id) & 4095) %% l.shards = w.shard GROUP BY w.shard ORDER BY w.shard", name)
+
+
+@pytest.mark.parametrize("slow, fast", [(1, 4), (2, 2)])
+def test_reshard_behind_adopt(posthorn, log, far, slow, fast):  # noqa: F811
+    """The ticks between two shards are gone, or both stand at one number: what one of them has not reached is parked all the same."""
+    crowd(log, 6)
+    log.sql("INSERT INTO posthorn.pipeline (pipeline, shards) VALUES ('p', 1), ('q', 2)")
+    stand(log, 0, slow, 8 * slow + 1)
+    stand(log, 1, fast, 8 * fast + 7)
+    db = restore(log, far)
+    adopt(posthorn, db, "p", "--all")
+    before = waiting(db)
+    assert before == waiting(log) and [shard for shard, _ in before] == [0, 1]
+    posthorn.run("reshard", db.dsn(), "q", "--shards", "3", check=True)
+    parked = db.sql("SELECT position FROM posthorn.parked WHERE pipeline = 'q' AND state = 'parked' ORDER BY queue_tick, queue_position")
+    assert parked and parked == sorted(parked), "in the order of the log"
+    assert sorted([at for at, in parked] + [at for _, ats in waiting(db) for at in ats]) == sorted(at for _, ats in before for at in ats)
