@@ -59,6 +59,7 @@ COMMENT ON FUNCTION posthorn.park_unsettled IS
 -- Leases are locked as forget() locks them; the epochs of the new shards begin above all old ones, so
 -- that an instance that slept through this finds itself fenced. Under exactly-once the database's
 -- checkpoints are the sink's only when their instance gave its lease back; the new shards begin there.
+-- What adopt() made void (-1) is void for them, too.
 CREATE OR REPLACE FUNCTION posthorn.reshard(pipeline text, shards int, who text, reason text DEFAULT NULL,
                                  OUT shards_before int, OUT parked bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -67,6 +68,7 @@ DECLARE
     moment constant timestamptz := clock_timestamp();
     held   record;
     goal   record; -- the checkpoint that is furthest
+    void   bigint; -- -1 where what the sink holds is overwritten
     old    int;
     newest bigint; -- epoch
 BEGIN
@@ -97,7 +99,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT c.shard INTO old FROM posthorn.checkpoint c JOIN posthorn.lease l USING (pipeline, shard)
-     WHERE c.pipeline = reshard.pipeline AND c.sink_tick IS NOT NULL AND l.expires_at <> '-infinity'
+     WHERE c.pipeline = reshard.pipeline AND c.sink_tick >= 0 AND l.expires_at <> '-infinity'
      ORDER BY c.shard LIMIT 1;
     IF FOUND THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format(
@@ -106,6 +108,8 @@ BEGIN
             shards_before);
     END IF;
 
+    SELECT min(c.sink_tick) INTO void FROM posthorn.checkpoint c
+     WHERE c.pipeline = reshard.pipeline AND c.sink_tick < 0;
     SELECT c.tick, c.position, c.snapshot, c.start_snapshot, c.timeline INTO goal
       FROM posthorn.checkpoint c
      WHERE c.pipeline = reshard.pipeline
@@ -140,11 +144,12 @@ BEGIN
     DELETE FROM posthorn.checkpoint c WHERE c.pipeline = reshard.pipeline;
     IF goal.tick IS NOT NULL THEN
         INSERT INTO posthorn.checkpoint (pipeline, shard, tick, position, epoch, timeline, snapshot,
-                                         base_snapshot, start_snapshot)
+                                         base_snapshot, start_snapshot, sink_tick, sink_position)
         SELECT reshard.pipeline, n, goal.tick,
                (SELECT greatest(goal.position, max(p.position)) FROM posthorn.parked p
                  WHERE p.pipeline = reshard.pipeline AND p.tick = goal.tick),
-               newest + 1, goal.timeline, goal.snapshot, goal.snapshot, goal.start_snapshot
+               newest + 1, goal.timeline, goal.snapshot, goal.snapshot, goal.start_snapshot,
+               void, void
           FROM generate_series(0, reshard.shards - 1) n;
     END IF;
     UPDATE posthorn.pipeline l SET shards = reshard.shards, acts = l.acts + 1

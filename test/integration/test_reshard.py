@@ -198,6 +198,22 @@ def test_refused_behind_a_crash_under_exactly_once(db, c):
     assert "pipeline p has 2 shards now" in posthorn("reshard", db.dsn(), "p", "--shards", "2").stdout
 
 
+def test_what_adopt_made_void_is_no_crash_and_stays_void(db, c):
+    """adopt says so of each checkpoint, also where no sink ever held one; where a sink does, it is overwritten by the new shards."""
+    publish(c)
+    make_tick(c)
+    for shard in (0, 1):
+        checkpoint(c, 0, 0, shard)
+        lease(c, "clock_timestamp() - interval '1 second'", shard)
+    c.execute("UPDATE posthorn.pipeline SET shards = 2")
+    c.execute("UPDATE posthorn.checkpoint SET sink_tick = CASE WHEN shard = 0 THEN -1 END, sink_position = CASE WHEN shard = 0 THEN -1 END")
+    assert "pipeline p has 3 shards now" in posthorn("reshard", db.dsn(), "p", "--shards", "3").stdout
+    assert c.execute("SELECT sink_tick, sink_position FROM posthorn.checkpoint").fetchall() == [(-1, -1)] * 3
+    c.execute("UPDATE posthorn.checkpoint SET sink_tick = NULL, sink_position = NULL")
+    c.execute("SELECT posthorn.reshard('p', 2, 'ada@home')")
+    assert c.execute("SELECT sink_tick, sink_position FROM posthorn.checkpoint").fetchall() == [(None, None)] * 2
+
+
 def test_epochs_go_on_above_all_old_ones(c):
     publish(c)
     make_tick(c)
