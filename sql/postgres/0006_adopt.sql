@@ -66,7 +66,8 @@ COMMENT ON FUNCTION posthorn.is_foreign IS 'Whether the log was made in another 
 -- 2. Places ---------------------------------------------------------------------------------------
 
 -- Ticks that have no row any more live on in checkpoints. The tick before one that was begun is known
--- by its snapshot alone; any number below serves.
+-- by its snapshot alone; any number below serves. Behind adopt() two checkpoints of one tick may have
+-- snapshots of which one sees more.
 CREATE FUNCTION posthorn.known_ticks() RETURNS TABLE (tick bigint, snapshot pg_snapshot)
 LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
     SELECT t.tick, t.snapshot FROM posthorn.tick t
@@ -79,6 +80,15 @@ $$;
 -- A place in the log: settled is what base_snapshot sees, and what snapshot sees up to position.
 CREATE TYPE posthorn.place AS (
     tick bigint, "position" bigint, snapshot pg_snapshot, base_snapshot pg_snapshot);
+
+-- In the order of the log. A tick that is settled as a whole is behind all positions in it; of two such
+-- in one tick, which adopt() leaves, one sees more.
+CREATE FUNCTION posthorn.place_order(place posthorn.place) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT ARRAY[(place).tick, CASE WHEN (place).snapshot::text = (place).base_snapshot::text
+                                    THEN 9223372036854775807 ELSE (place).position END,
+                 posthorn.xmax_of((place).snapshot), posthorn.xmax_of((place).base_snapshot)]
+$$;
 
 -- The tick itself where it is known; else the end of the one before, so that nothing is left out.
 CREATE FUNCTION posthorn.place_at(tick bigint, "position" bigint) RETURNS posthorn.place
@@ -100,12 +110,14 @@ BEGIN
         RETURN place;
     END IF;
     SELECT k.tick, place_at.position, k.snapshot, k.snapshot INTO place
-      FROM posthorn.known_ticks() k WHERE k.tick <= place_at.tick ORDER BY k.tick DESC LIMIT 1;
+      FROM posthorn.known_ticks() k WHERE k.tick <= place_at.tick
+     ORDER BY k.tick DESC, pg_snapshot_xmax(k.snapshot) DESC LIMIT 1;
     IF place.tick < place_at.tick OR place.tick = 0 THEN
         place.position := 0;
     ELSE
         SELECT k.snapshot INTO place.base_snapshot
-          FROM posthorn.known_ticks() k WHERE k.tick < place_at.tick ORDER BY k.tick DESC LIMIT 1;
+          FROM posthorn.known_ticks() k WHERE k.tick < place_at.tick
+         ORDER BY k.tick DESC, pg_snapshot_xmax(k.snapshot) DESC LIMIT 1;
     END IF;
     RETURN place;
 END $$;
@@ -130,7 +142,7 @@ BEGIN
                           AND pg_visible_in_snapshot(o.xid, t.snapshot));
     SELECT k.tick, 0, k.snapshot, k.snapshot INTO place FROM posthorn.known_ticks() k
      WHERE first_xid IS NULL OR pg_snapshot_xmax(k.snapshot) <= first_xid OR k.tick = made
-     ORDER BY k.tick DESC LIMIT 1;
+     ORDER BY k.tick DESC, pg_snapshot_xmax(k.snapshot) DESC LIMIT 1;
     RETURN place;
 END $$;
 
@@ -298,42 +310,39 @@ END $$;
 
 -- All events that came from elsewhere get new xids, lower than any that is in use: one number for all
 -- that no place tells apart, so one tick brings what is settled nowhere, in order of position, and a
--- place becomes one snapshot. Writers go on; what they write keeps its xid: the UPDATE asks its own
--- snapshot how far xids go, since it sees what was committed while the statements before it ran.
+-- place becomes one snapshot. An event that some place does not settle is settled at no place before it
+-- either, so none is lost even if two places should overlap. Writers go on; what they write keeps its
+-- xid: the UPDATE asks its own snapshot how far xids go, since it sees what was committed while the
+-- statements before it ran.
 CREATE FUNCTION posthorn.adopt_rebase(places posthorn.adoption[], restored bigint)
 RETURNS posthorn.adoption[]
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     base  constant bigint := 3; -- the first xid there is
-    next  constant bigint := posthorn.xmax_of(pg_current_snapshot());
     cuts  posthorn.place[];     -- each place once, in order
     made  posthorn.adoption[] := '{}';
     a     posthorn.adoption;
     n     bigint;
 BEGIN
-    SELECT array_agg(d.place ORDER BY d.tick, d.upto) INTO cuts
-      FROM (SELECT DISTINCT ON (u.tick, u.upto) u.* FROM (
-                SELECT (p."to").tick, p."to" AS place,
-                       CASE WHEN (p."to").snapshot::text = (p."to").base_snapshot::text
-                            THEN 9223372036854775807 ELSE (p."to").position END AS upto
-                  FROM unnest(places) p) u ORDER BY u.tick, u.upto) d;
-    IF base + cardinality(cuts) >= next THEN
+    SELECT array_agg(d.place ORDER BY d.ordering) INTO cuts
+      FROM (SELECT DISTINCT ON (u.ordering) u.* FROM (
+                SELECT p."to" AS place, posthorn.place_order(p."to") AS ordering
+                  FROM unnest(places) p) u ORDER BY u.ordering) d;
+    IF base + cardinality(cuts) >= posthorn.xmax_of(pg_current_snapshot()) THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format(
             'the checkpoints stand at %s different places, and this server is too young to have as '
             'many transaction ids: adopt with --all', cardinality(cuts));
     END IF;
     UPDATE posthorn.outbox o
-       SET xid = (base + (SELECT count(*) FROM unnest(cuts) k
-                           WHERE NOT posthorn.settles(k.base_snapshot, k.snapshot, k.position,
-                                                      o.xid, o.position)))::text::xid8
+       SET xid = (base + (SELECT coalesce(max(k.n), 0)
+                            FROM unnest(cuts) WITH ORDINALITY k (tick, upto, seen, under, n)
+                           WHERE NOT posthorn.settles(k.under, k.seen, k.upto, o.xid, o.position)
+                          ))::text::xid8
       FROM (SELECT posthorn.xmax_of(pg_current_snapshot()) AS next OFFSET 0) s -- this statement's
      WHERE NOT posthorn.is_native(restored, s.next, o.xmin, o.xid);
     FOREACH a IN ARRAY places LOOP
         SELECT count(*) INTO n FROM unnest(cuts) k
-         WHERE (k.tick, CASE WHEN k.snapshot::text = k.base_snapshot::text THEN 9223372036854775807
-                             ELSE k.position END)
-            <= ((a."to").tick, CASE WHEN (a."to").snapshot::text = (a."to").base_snapshot::text
-                                    THEN 9223372036854775807 ELSE (a."to").position END);
+         WHERE posthorn.place_order(k) <= posthorn.place_order(a."to");
         a."to".snapshot := format('%s:%s:', base + n, base + n);
         a."to".base_snapshot := (a."to").snapshot;
         made := made || a;
@@ -476,7 +485,8 @@ COMMENT ON FUNCTION posthorn.adopt IS
 
 REVOKE ALL ON FUNCTION
     posthorn.full_xid(xid, bigint), posthorn.xmax_of(pg_snapshot), posthorn.restored_until(),
-    posthorn.is_foreign(), posthorn.known_ticks(), posthorn.place_at(bigint, bigint),
+    posthorn.is_foreign(), posthorn.known_ticks(), posthorn.place_order(posthorn.place),
+    posthorn.place_at(bigint, bigint),
     posthorn.place_since(timestamptz, bigint),
     posthorn.adopt_places(text, text, bigint, bigint, timestamptz),
     posthorn.settles(pg_snapshot, pg_snapshot, bigint, xid8, bigint),

@@ -1,9 +1,13 @@
 """adopt of pipelines with several shards: each has a place of its own, whatever becomes of the ticks between them."""
 
+import contextlib
+
 import pytest
 
+from conftest import started
 from schema_db import make_tick, one
-from test_adopt import adopt, far, log, near, restore  # noqa: F401
+from servers import Postgres, newest_debian
+from test_adopt import adopt, burn, far, log, near, restore  # noqa: F401
 
 
 def crowd(db, ticks, keys=8):
@@ -43,3 +47,20 @@ def test_reshard_behind_adopt(posthorn, log, far, slow, fast):  # noqa: F811
     parked = db.sql("SELECT position FROM posthorn.parked WHERE pipeline = 'q' AND state = 'parked' ORDER BY queue_tick, queue_position")
     assert parked and parked == sorted(parked), "in the order of the log"
     assert sorted([at for at, in parked] + [at for _, ats in waiting(db) for at in ats]) == sorted(at for _, ats in before for at in ats)
+
+
+def test_a_second_restore(posthorn, log, far):  # noqa: F811
+    """Two shards that stood in one tick are whole at one number behind adopt; another restore still tells them apart."""
+    crowd(log, 6)
+    log.sql("INSERT INTO posthorn.pipeline (pipeline, shards) VALUES ('p', 1), ('q', 2)")
+    stand(log, 0, 2, 17)
+    stand(log, 1, 2, 23)
+    burn(far, 2000)
+    db = restore(log, far)
+    adopt(posthorn, db, "p", "--all")
+    crowd(db, 2)
+    before = waiting(db)
+    assert all(min(ats) < 49 <= max(ats) for _, ats in before), "old ones and new ones"
+    with contextlib.closing(started(lambda servers: Postgres(newest_debian(), fsync=False, fresh=True))) as third:
+        copy = restore(db, third)
+        assert adopt(posthorn, copy, "p", "--all")["rebased"] and waiting(copy) == before
