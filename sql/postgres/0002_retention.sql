@@ -96,19 +96,6 @@ END $$;
 COMMENT ON FUNCTION posthorn.bucket_held_by IS
     'Why a bucket stays; NULL when all of it is settled and older than cutoff';
 
-CREATE FUNCTION posthorn.refuse_foreign_log() RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF pg_is_in_recovery() THEN
-        RAISE read_only_sql_transaction USING MESSAGE = 'posthorn.maintain: this is a standby';
-    ELSIF NOT EXISTS (SELECT FROM posthorn.identity() i
-                       WHERE i.system_identifier = i.installed_system_identifier
-                         AND i.database_oid = i.installed_database_oid AND i.future_rows = 0) THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = 'posthorn.maintain: this log was made '
-            'in another database, so its xids mean nothing here';
-    END IF;
-END $$;
-
 -- As in version 1; without an argument, the retention in force.
 CREATE OR REPLACE FUNCTION posthorn.maintain(retention interval DEFAULT NULL)
 RETURNS TABLE (bucket smallint, action text, reason text, ring text)
@@ -273,59 +260,12 @@ COMMENT ON FUNCTION posthorn.forget IS
     'when there is none. Refuses while an instance owns it, and while it has parked or dead events '
     'unless discard_parked';
 
--- 5. Erase an aggregate -------------------------------------------------------------------------
-
--- Rows, ids, xid and position stay, so no reader's order changes and verify finds what it found
--- before. Reads the whole log, since nothing else ever looks for an aggregate and an index would
--- cost every writer. The lock on parked comes after the log was changed: who copies a row there
--- either is seen here, or waits and copies the erased one.
-CREATE FUNCTION posthorn.erase(aggregate_type text, aggregate_id text, who text,
-                               reason text DEFAULT NULL, OUT events bigint, OUT copies bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
-DECLARE
-    mark       constant jsonb := '{"erased": true}';
-    mark_bytes constant bytea := convert_to('{"erased": true}', 'UTF8');
-BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE invalid_transaction_state USING
-            MESSAGE = 'posthorn.erase: the transaction must be READ COMMITTED';
-    ELSIF (aggregate_type <> '' AND aggregate_id <> '') IS NOT TRUE THEN
-        RAISE invalid_parameter_value USING
-            MESSAGE = 'posthorn.erase: aggregate_type and aggregate_id must not be empty';
-    END IF;
-    UPDATE posthorn.outbox o
-       SET headers = '{}', payload = CASE WHEN o.payload IS NOT NULL THEN mark END,
-           payload_bytes = CASE WHEN o.payload_bytes IS NOT NULL THEN mark_bytes END,
-           content_type = CASE WHEN o.payload_bytes IS NOT NULL THEN 'application/json'
-                               ELSE o.content_type END
-     WHERE o.aggregate_type = erase.aggregate_type AND o.aggregate_id = erase.aggregate_id
-       AND (o.headers <> '{}' OR o.payload <> mark OR o.payload_bytes <> mark_bytes);
-    GET DIAGNOSTICS events = ROW_COUNT;
-    LOCK TABLE posthorn.parked IN SHARE ROW EXCLUSIVE MODE;
-    UPDATE posthorn.parked o
-       SET headers = '{}', payload = CASE WHEN o.payload IS NOT NULL THEN mark END,
-           payload_bytes = CASE WHEN o.payload_bytes IS NOT NULL THEN mark_bytes END,
-           content_type = CASE WHEN o.payload_bytes IS NOT NULL THEN 'application/json'
-                               ELSE o.content_type END
-     WHERE o.aggregate_type = erase.aggregate_type AND o.aggregate_id = erase.aggregate_id
-       AND (o.headers <> '{}' OR o.payload <> mark OR o.payload_bytes <> mark_bytes);
-    GET DIAGNOSTICS copies = ROW_COUNT;
-    INSERT INTO posthorn.audit (who, act, reason, detail)
-    VALUES (who, 'erase', reason, jsonb_build_object(
-        'aggregateType', aggregate_type, 'aggregateId', aggregate_id, 'events', events,
-        'parkedCopies', copies, 'login', session_user));
-END $$;
-COMMENT ON FUNCTION posthorn.erase IS
-    'Replaces payload and headers of all committed events of one aggregate, in the log and in parked; '
-    'rows, ids and order stay';
-
 COMMENT ON TABLE posthorn.outbox IS
     'One row an event, inserted in the application''s own transaction; updated by erase() alone. '
     'payload and payload_bytes both NULL = tombstone';
 
--- 6. Nobody but the owner, until roles.sql or a person grants it --------------------------------
+-- 5. Nobody but the owner, until roles.sql or a person grants it --------------------------------
 
 REVOKE ALL ON FUNCTION
-    posthorn.fit_retention(), posthorn.refuse_foreign_log(), posthorn.maintain_plan(interval),
-    posthorn.refuse_change(), posthorn.forget(text, text, text, boolean),
-    posthorn.erase(text, text, text, text) FROM PUBLIC;
+    posthorn.fit_retention(), posthorn.maintain_plan(interval), posthorn.refuse_change(),
+    posthorn.forget(text, text, text, boolean) FROM PUBLIC;

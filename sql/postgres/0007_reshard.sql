@@ -1,6 +1,23 @@
--- Version 7: what gives a pipeline another number of shards. `posthorn init` runs this file behind 0006. Functions
--- alone (version 4 had others: they did not ask how a pipeline was stopped, and went by numbers of ticks where adopt()
--- leaves one number to several places); no table is locked.
+-- Version 7: what gives a pipeline another number of shards, and what erases. `posthorn init` runs this file behind
+-- 0006. Functions alone, in the place of earlier ones, which did not ask how a pipeline was stopped or whose log it is,
+-- and went by numbers of ticks where adopt() leaves one number to several places. No table is locked.
+
+-- 1. Whose log it is ------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION posthorn.refuse_foreign_log() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE read_only_sql_transaction USING MESSAGE = 'posthorn: this is a standby';
+    ELSIF NOT EXISTS (SELECT FROM posthorn.identity() i
+                       WHERE i.system_identifier = i.installed_system_identifier
+                         AND i.database_oid = i.installed_database_oid AND i.future_rows = 0) THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'posthorn: this log was made in '
+            'another database, so its xids mean nothing here until it is adopted (posthorn adopt)';
+    END IF;
+END $$;
+
+-- 2. Reshard -------------------------------------------------------------------------------------
 
 -- Copies what the checkpoint of one shard has not settled, up to the tick upto, beside the log, each
 -- event with the tick that sees it first, as the reader tells it. At most most rows. Ticks that have no
@@ -163,6 +180,57 @@ COMMENT ON FUNCTION posthorn.reshard IS
     'Gives a stopped pipeline another number of shards; what its shards have not all reached is '
     'parked, in order. Refuses while an instance owns a shard of it, and behind a crash under exactly-once';
 
+-- 3. Erase an aggregate --------------------------------------------------------------------------
+
+-- Rows, ids, xid and position stay, so no reader's order changes and verify finds what it found
+-- before. Reads the whole log, since nothing else ever looks for an aggregate and an index would
+-- cost every writer. The lock on parked comes after the log was changed: who copies a row there
+-- either is seen here, or waits and copies the erased one. Not between a restore and adopt(), which
+-- would take the new rows for what was written since.
+CREATE OR REPLACE FUNCTION posthorn.erase(aggregate_type text, aggregate_id text, who text,
+                                          reason text DEFAULT NULL, OUT events bigint, OUT copies bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    mark       constant jsonb := '{"erased": true}';
+    mark_bytes constant bytea := convert_to('{"erased": true}', 'UTF8');
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE invalid_transaction_state USING
+            MESSAGE = 'posthorn.erase: the transaction must be READ COMMITTED';
+    ELSIF (aggregate_type <> '' AND aggregate_id <> '') IS NOT TRUE THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'posthorn.erase: aggregate_type and aggregate_id must not be empty';
+    END IF;
+    PERFORM posthorn.refuse_foreign_log();
+    UPDATE posthorn.outbox o
+       SET headers = '{}', payload = CASE WHEN o.payload IS NOT NULL THEN mark END,
+           payload_bytes = CASE WHEN o.payload_bytes IS NOT NULL THEN mark_bytes END,
+           content_type = CASE WHEN o.payload_bytes IS NOT NULL THEN 'application/json'
+                               ELSE o.content_type END
+     WHERE o.aggregate_type = erase.aggregate_type AND o.aggregate_id = erase.aggregate_id
+       AND (o.headers <> '{}' OR o.payload <> mark OR o.payload_bytes <> mark_bytes);
+    GET DIAGNOSTICS events = ROW_COUNT;
+    LOCK TABLE posthorn.parked IN SHARE ROW EXCLUSIVE MODE;
+    UPDATE posthorn.parked o
+       SET headers = '{}', payload = CASE WHEN o.payload IS NOT NULL THEN mark END,
+           payload_bytes = CASE WHEN o.payload_bytes IS NOT NULL THEN mark_bytes END,
+           content_type = CASE WHEN o.payload_bytes IS NOT NULL THEN 'application/json'
+                               ELSE o.content_type END
+     WHERE o.aggregate_type = erase.aggregate_type AND o.aggregate_id = erase.aggregate_id
+       AND (o.headers <> '{}' OR o.payload <> mark OR o.payload_bytes <> mark_bytes);
+    GET DIAGNOSTICS copies = ROW_COUNT;
+    INSERT INTO posthorn.audit (who, act, reason, detail)
+    VALUES (who, 'erase', reason, jsonb_build_object(
+        'aggregateType', aggregate_type, 'aggregateId', aggregate_id, 'events', events,
+        'parkedCopies', copies, 'login', session_user));
+END $$;
+COMMENT ON FUNCTION posthorn.erase IS
+    'Replaces payload and headers of all committed events of one aggregate, in the log and in parked; '
+    'rows, ids and order stay';
+
+-- 4. Nobody but the owner, until a person grants it -----------------------------------------------
+
 REVOKE ALL ON FUNCTION
+    posthorn.refuse_foreign_log(), posthorn.erase(text, text, text, text),
     posthorn.park_unsettled(text, int, int, bigint, bigint),
     posthorn.reshard(text, int, text, text) FROM PUBLIC;

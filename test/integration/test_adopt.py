@@ -464,6 +464,20 @@ def test_rows_alone_that_came_from_elsewhere(posthorn, log, each_database, tmp_p
     assert len(drain(posthorn, db, tmp_path / "x")) == 26 and in_order(delivered(tmp_path / "x"))
 
 
+def test_nothing_is_erased_before_adopt(posthorn, log, far, tmp_path):
+    """A row that is written anew looks like one that was written here, and would come again behind newer ones of its key."""
+    publish(log, 10, ticks=2)
+    drain(posthorn, log, tmp_path / "old")
+    db = restore(log, far)
+    erase = ["erase", db.dsn(), "--aggregate-type", "t", "--aggregate-id", "k", "--yes"]
+    done = posthorn.run(*erase)
+    assert done.returncode == 78 and "another database" in done.stderr and "posthorn adopt" in done.stderr, done.stderr
+    adopt(posthorn, db, "--from-position", "%d-%d" % cut_of(db))
+    posthorn.run(*erase, check=True)
+    assert db.sql("SELECT DISTINCT payload FROM posthorn.outbox") == [({"erased": True},)]
+    assert drain(posthorn, db, tmp_path / "new") == []
+
+
 def test_refusals(posthorn, log, near, tmp_path):
     publish(log, 10)
     relay = posthorn.start_relay(log.dsn(), f"file:{tmp_path / 'x'}", name="p", settings=SETTINGS)
