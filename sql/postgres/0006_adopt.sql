@@ -90,8 +90,11 @@ LANGUAGE sql IMMUTABLE AS $$
                  posthorn.xmax_of((place).snapshot), posthorn.xmax_of((place).base_snapshot)]
 $$;
 
--- The tick itself where it is known; else the end of the one before, so that nothing is left out.
-CREATE FUNCTION posthorn.place_at(tick bigint, "position" bigint) RETURNS posthorn.place
+-- For one shard of a pipeline: a tick is whole at a position where that shard has nothing behind it, and
+-- another may. The tick itself where it is known; else the end of the one before, so that nothing is left
+-- out.
+CREATE FUNCTION posthorn.place_at(pipeline text, shard int, tick bigint, "position" bigint)
+RETURNS posthorn.place
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     newest bigint;
@@ -105,7 +108,10 @@ BEGIN
     END IF;
     SELECT c.tick, c.position, c.snapshot::pg_snapshot, c.base_snapshot::pg_snapshot INTO place
       FROM posthorn.checkpoint c
-     WHERE c.tick = place_at.tick AND c.position = place_at.position LIMIT 1;
+     WHERE c.tick = place_at.tick AND c.position = place_at.position
+       AND (c.snapshot <> c.base_snapshot
+            OR c.pipeline = place_at.pipeline AND c.shard = place_at.shard)
+     ORDER BY c.pipeline = place_at.pipeline AND c.shard = place_at.shard DESC LIMIT 1;
     IF FOUND THEN
         RETURN place;
     END IF;
@@ -153,9 +159,9 @@ CREATE TYPE posthorn.adoption AS (
     "to" posthorn.place, again bigint, first bigint, skipped bigint, beside bigint);
 
 -- One row a checkpoint that is moved; in a foreign log one each, where the others keep their place. A
--- named pipeline that has not begun stands at the beginning.
+-- named pipeline that has not begun stands at the beginning, also those of its shards that are not named.
 CREATE FUNCTION posthorn.adopt_places(
-    pipeline text, how text, tick bigint, "position" bigint, since timestamptz)
+    pipeline text, shard int, how text, tick bigint, "position" bigint, since timestamptz)
 RETURNS SETOF posthorn.adoption
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -165,33 +171,32 @@ DECLARE
     c        record;
     a        posthorn.adoption;
 BEGIN
-    IF how = 'keep' AND restored IS NOT NULL THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE =
-            'the log holds transaction ids that this server had not given when they came here, so '
-            'its checkpoints cannot be kept as they are: adopt with --from-position, --since or --all';
-    END IF;
-    goal := CASE how WHEN 'from' THEN posthorn.place_at(tick, "position")
-                     WHEN 'since' THEN posthorn.place_since(since, restored)
+    goal := CASE how WHEN 'since' THEN posthorn.place_since(since, restored)
                      WHEN 'all' THEN ROW(0, 0, '3:3:', '3:3:')::posthorn.place END;
     FOR c IN
         SELECT k.pipeline, k.shard, ROW(k.tick, k.position, k.snapshot, k.base_snapshot)::posthorn.place
-                   AS place, k.pipeline = coalesce(adopt_places.pipeline, k.pipeline) AS moved
+                   AS place, true AS begun
           FROM posthorn.checkpoint k
         UNION ALL
-        SELECT l.pipeline, n, ROW(0, 0, '3:3:', '3:3:')::posthorn.place, true
+        SELECT l.pipeline, n, ROW(0, 0, '3:3:', '3:3:')::posthorn.place, false
           FROM posthorn.pipeline l, generate_series(0, l.shards - 1) n
          WHERE l.pipeline = adopt_places.pipeline
            AND NOT EXISTS (SELECT FROM posthorn.checkpoint b WHERE b.pipeline = l.pipeline)
          ORDER BY 1, 2
     LOOP
-        CONTINUE WHEN NOT c.moved AND NOT whole;
         a := NULL;
         a.pipeline := c.pipeline;
         a.shard := c.shard;
-        a.moved := c.moved;
+        a.moved := c.pipeline = coalesce(adopt_places.pipeline, c.pipeline)
+                   AND c.shard = coalesce(adopt_places.shard, c.shard);
+        CONTINUE WHEN NOT a.moved AND c.begun AND NOT whole;
         a.rebased := restored IS NOT NULL;
         a."from" := c.place;
-        a."to" := CASE WHEN c.moved AND how <> 'keep' THEN goal ELSE c.place END;
+        IF a.moved AND how = 'from' THEN
+            a."to" := posthorn.place_at(c.pipeline, c.shard, tick, "position");
+        ELSE
+            a."to" := CASE WHEN a.moved AND how <> 'keep' THEN goal ELSE c.place END;
+        END IF;
         IF (a."to").snapshot::text = (a."to").base_snapshot::text AND (a."to").tick > 0 THEN
             a."to".position := greatest((a."to").position, (
                 SELECT max(p.position) FROM posthorn.parked p
@@ -246,6 +251,29 @@ BEGIN
 END $$;
 
 -- 4. Parts of the act -----------------------------------------------------------------------------
+
+-- A position is one shard's own: where a pipeline has several, each is adopted at its place.
+CREATE FUNCTION posthorn.adopt_refuse_shard(pipeline text, shard int, how text) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    many record;
+BEGIN
+    IF shard IS NOT NULL AND (how <> 'from' OR pipeline IS NULL) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'posthorn.adopt: shard goes with how = from, and with a pipeline';
+    END IF;
+    SELECT l.pipeline, l.shards INTO many FROM posthorn.pipeline l
+     WHERE how = 'from' AND l.pipeline = coalesce(adopt_refuse_shard.pipeline, l.pipeline)
+       AND (l.shards > 1 AND adopt_refuse_shard.shard IS NULL
+            OR adopt_refuse_shard.shard NOT BETWEEN 0 AND l.shards - 1)
+     ORDER BY l.pipeline LIMIT 1;
+    IF FOUND THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format(
+            'pipeline %1$s has %2$s shard%3$s, and each shard has a place of its own: adopt %1$s with '
+            '--shard N (0 to %4$s), one after the other', many.pipeline, many.shards,
+            CASE WHEN many.shards > 1 THEN 's' END, many.shards - 1);
+    END IF;
+END $$;
 
 CREATE FUNCTION posthorn.adopt_refuse(pipeline text, how text, who text, writes boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
@@ -426,7 +454,8 @@ END $$;
 
 CREATE FUNCTION posthorn.adopt(
     pipeline text, how text, who text, reason text DEFAULT NULL, tick bigint DEFAULT NULL,
-    "position" bigint DEFAULT NULL, since timestamptz DEFAULT NULL, dry_run boolean DEFAULT false)
+    "position" bigint DEFAULT NULL, since timestamptz DEFAULT NULL, dry_run boolean DEFAULT false,
+    shard int DEFAULT NULL)
 RETURNS SETOF posthorn.adoption
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
@@ -438,9 +467,10 @@ DECLARE
     a        posthorn.adoption;
 BEGIN
     PERFORM posthorn.adopt_refuse(pipeline, how, who, dry_run IS FALSE);
+    PERFORM posthorn.adopt_refuse_shard(pipeline, shard, how);
     restored := posthorn.restored_until();
     SELECT coalesce(array_agg(posthorn.adopt_count(p, restored)), '{}') INTO places
-      FROM posthorn.adopt_places(pipeline, how, tick, "position", since) p;
+      FROM posthorn.adopt_places(pipeline, shard, how, tick, "position", since) p;
     IF dry_run IS NOT FALSE THEN
         RETURN QUERY SELECT * FROM unnest(places);
         RETURN;
@@ -461,7 +491,7 @@ BEGIN
     END LOOP;
     INSERT INTO posthorn.audit (who, act, reason, detail)
     SELECT adopt.who, 'adopt', adopt.reason, jsonb_build_object(
-               'pipeline', pipeline, 'how', how, 'foreign', whole, 'rebased', restored IS NOT NULL,
+               'pipeline', pipeline, 'shard', shard, 'how', how, 'foreign', whole, 'rebased', restored IS NOT NULL,
                'systemIdentifier', m.system_identifier::text, 'databaseOid', m.database_oid::text,
                'tick', newest, 'login', session_user, 'checkpoints', (
                    SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -478,7 +508,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION posthorn.adopt IS
     'Makes this database the log''s own and moves the checkpoints of a pipeline, or of all, to where a '
-    'person says: how = from (tick, position), since (a time), all, keep. What a sink holds does not '
+    'person says: how = from (tick, position; of a shard where there are several), since (a time), all, keep. What a sink holds does not '
     'count then. Returns what is sent again, for the first time and not at all';
 
 -- 6. Nobody but the owner, until a person grants it -----------------------------------------------
@@ -486,9 +516,9 @@ COMMENT ON FUNCTION posthorn.adopt IS
 REVOKE ALL ON FUNCTION
     posthorn.full_xid(xid, bigint), posthorn.xmax_of(pg_snapshot), posthorn.restored_until(),
     posthorn.is_foreign(), posthorn.known_ticks(), posthorn.place_order(posthorn.place),
-    posthorn.place_at(bigint, bigint),
-    posthorn.place_since(timestamptz, bigint),
-    posthorn.adopt_places(text, text, bigint, bigint, timestamptz),
+    posthorn.place_at(text, int, bigint, bigint), posthorn.place_since(timestamptz, bigint),
+    posthorn.adopt_places(text, int, text, bigint, bigint, timestamptz),
+    posthorn.adopt_refuse_shard(text, int, text),
     posthorn.settles(pg_snapshot, pg_snapshot, bigint, xid8, bigint),
     posthorn.is_native(bigint, bigint, xid, xid8),
     posthorn.adopt_count(posthorn.adoption, bigint),
@@ -496,4 +526,4 @@ REVOKE ALL ON FUNCTION
     posthorn.adopt_rebase(posthorn.adoption[], bigint), posthorn.adopt_tick(),
     posthorn.tick_behind(posthorn.place, bigint, bigint),
     posthorn.adopt_move(posthorn.adoption, text, boolean, bigint),
-    posthorn.adopt(text, text, text, text, bigint, bigint, timestamptz, boolean) FROM PUBLIC;
+    posthorn.adopt(text, text, text, text, bigint, bigint, timestamptz, boolean, int) FROM PUBLIC;

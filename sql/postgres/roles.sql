@@ -95,7 +95,7 @@ GRANT EXECUTE ON FUNCTION posthorn.parked_matching(text, text, text, timestamptz
 --       posthorn.discard(text, text, text, text, text, timestamptz, text, uuid, boolean),
 --       posthorn.pause(text, text, text), posthorn.resume(text, text, text),
 --       posthorn.reshard(text, int, text, text),
---       posthorn.adopt(text, text, text, text, bigint, bigint, timestamptz, boolean), posthorn.history(text, text),
+--       posthorn.adopt(text, text, text, text, bigint, bigint, timestamptz, boolean, int), posthorn.history(text, text),
 --       posthorn.correlation(text, text) TO my_operator_login;
 -- forget() and erase() likewise, for the log's content:
 --   GRANT EXECUTE ON FUNCTION posthorn.erase(text, text, text, text) TO my_privacy_login;

@@ -1,6 +1,7 @@
 /*
- * posthorn adopt DB-URI [PIPELINE] --from-position P | --since TIME | --all | --keep: a person
- * decides where pipelines go on in a log that was restored or copied, or whose sink knows more.
+ * posthorn adopt DB-URI [PIPELINE] --from-position P [--shard N] | --since TIME | --all | --keep:
+ * a person decides where pipelines go on in a log that was restored or copied, or whose sink knows
+ * more.
  * Place: a row of ph_commands over the outbox driver's adopt.
  * Promise: without --yes nothing changes; with it all or nothing, in one transaction.
  */
@@ -9,6 +10,8 @@
 #include "cli/database.h"
 #include "cli/people.h"
 #include "cli/who.h"
+
+#define SHARDS_MAX 64
 
 struct answer {
     struct ph_buf out;
@@ -94,6 +97,18 @@ static int read_place(const char *text, struct ph_position *ret, struct ph_error
     return 0;
 }
 
+/* -1 where none was given. */
+static int read_shard(const struct ph_cli *cli, int *ret, struct ph_error *err)
+{
+    int64_t shard = -1;
+    if (ph_cli_get(cli, "shard") && (!ph_cli_get(cli, "from-position") || !cli->operands[1])) {
+        return ph_fail(err, PH_E_USAGE, "--shard goes with PIPELINE and --from-position");
+    }
+    int rc = ph_cli_number(cli, "shard", 0, SHARDS_MAX - 1, &shard, err);
+    *ret = (int)shard;
+    return rc;
+}
+
 static int read_how(const struct ph_cli *cli, struct ph_outbox_adopt *how, struct ph_error *err)
 {
     const char *from = ph_cli_get(cli, "from-position");
@@ -112,6 +127,9 @@ static int read_how(const struct ph_cli *cli, struct ph_outbox_adopt *how, struc
         .dry_run = !ph_cli_get(cli, "yes"),
     };
     int rc = from ? read_place(from, &how->from, err) : 0;
+    if (rc == 0) {
+        rc = read_shard(cli, &how->shard, err);
+    }
     return rc < 0 ? rc : ph_cli_time(cli, "since", &how->since_us, err);
 }
 
@@ -150,6 +168,7 @@ static int adopt_run(const struct ph_cli *cli)
 
 static const struct ph_cli_option adopt_options[] = {
     {"from-position", "TICK-POSITION", "Goes on behind this place in the log.", false},
+    {"shard", "N", "The shard that --from-position is about, where a pipeline has several.", false},
     {"since", "TIME", "Goes on in front of what was created at this time or later.", false},
     {"all", NULL, "Sends all that the log retains.", false},
     {"keep", NULL, "Goes on behind the stored checkpoints.", false},
@@ -162,8 +181,9 @@ static const struct ph_cli_option adopt_options[] = {
 const struct ph_command ph_cmd_adopt = {
     .name = "adopt",
     .summary = "Takes over a log that was restored or copied.",
-    .usage = "adopt DB-URI [PIPELINE] --from-position TICK-POSITION|--since TIME|--all|--keep\n"
-             "      [--reason TEXT] [--yes] [--json]",
+    .usage = "adopt DB-URI [PIPELINE] --since TIME|--all|--keep [--reason TEXT] [--yes] [--json]\n"
+             "adopt DB-URI [PIPELINE] --from-position TICK-POSITION [--shard N] [--reason TEXT]\n"
+             "      [--yes] [--json]",
     .operands = {"DB-URI", "PIPELINE"},
     .operands_needed = 1,
     .options = adopt_options,
@@ -174,9 +194,10 @@ const struct ph_command ph_cmd_adopt = {
         "PIPELINE alone) how many events are sent again, sent for the first time, and skipped,\n"
         "and changes nothing without --yes. In a log from elsewhere the pipelines that are not\n"
         "named keep their place. What sinks hold counts no more; their next start tells them.\n"
-        "--since goes back to the last tick before the first event created then or later, so\n"
-        "that some older ones may come again. --keep is refused where the log's transaction ids\n"
-        "were not given by this server. Events parked, dead or scheduled stay so. Stop all\n"
-        "instances first: refused with status 78 while one owns a pipeline.",
+        "A position is one shard's: where PIPELINE has several, --from-position moves the one that\n"
+        "--shard names, and the others are adopted after it, each at its own place. --since goes\n"
+        "back to the last tick before the first event created then or later, so that some older\n"
+        "ones may come again. Events parked, dead or scheduled stay so. Stop all instances first:\n"
+        "refused with status 78 while one owns a pipeline.",
     .run = adopt_run,
 };

@@ -90,6 +90,7 @@ struct ph_outbox_adopt {
     const char *pipeline; /* NULL: all */
     enum ph_adopt_kind kind;
     struct ph_position from;
+    int shard; /* the one that goes on behind `from`; -1: the only one */
     int64_t since_us;
     bool dry_run; /* only says what would be done */
 };

@@ -12,8 +12,8 @@
 enum { PIPELINE, SHARD, MOVED, REBASED, FROM, TO, AGAIN, FIRST, SKIPPED, BESIDE };
 
 struct words {
-    const char *params[8];
-    char tick[24], position[24], since[24];
+    const char *params[9];
+    char tick[24], position[24], since[24], shard[16];
 };
 
 static void put_words(struct words *words, const struct ph_outbox_adopt *how,
@@ -29,6 +29,7 @@ static void put_words(struct words *words, const struct ph_outbox_adopt *how,
     (void)snprintf(words->tick, sizeof words->tick, "%lld", (long long)how->from.tick);
     (void)snprintf(words->position, sizeof words->position, "%lld", (long long)how->from.position);
     (void)snprintf(words->since, sizeof words->since, "%lld", (long long)how->since_us);
+    (void)snprintf(words->shard, sizeof words->shard, "%d", how->shard);
     words->params[0] = how->pipeline;
     words->params[1] = names[how->kind];
     words->params[2] = from ? words->tick : NULL;
@@ -37,6 +38,7 @@ static void put_words(struct words *words, const struct ph_outbox_adopt *how,
     words->params[5] = act->who;
     words->params[6] = act->reason;
     words->params[7] = how->dry_run ? "true" : "false";
+    words->params[8] = from && how->shard >= 0 ? words->shard : NULL;
 }
 
 static struct ph_outbox_adopted adopted_of(const PGresult *res, int row)
@@ -66,8 +68,8 @@ int ph__pg_outbox_adopt(void *ctx, const struct ph_outbox_adopt *how,
     PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
     o->pg.timeout_ms = ADOPT_TIMEOUT_MS;
     int rc = how->dry_run
-                 ? ph__pg_outbox_read(&o->pg, ph_sql_postgres_q_adopt, 8, words.params, &res, err)
-                 : ph__pg_outbox_write(&o->pg, ph_sql_postgres_q_adopt, 8, words.params, &res, err);
+                 ? ph__pg_outbox_read(&o->pg, ph_sql_postgres_q_adopt, 9, words.params, &res, err)
+                 : ph__pg_outbox_write(&o->pg, ph_sql_postgres_q_adopt, 9, words.params, &res, err);
     o->pg.timeout_ms = PH_PG_TIMEOUT_MS;
     rc = ph__pg_outbox_refused(rc, err);
     for (int row = 0; rc == 0 && row < PQntuples(res); row++) {

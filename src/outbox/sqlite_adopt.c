@@ -149,6 +149,10 @@ static int adopt(struct ph_sqlite *db, const struct ph_outbox_adopt *how,
                  const struct ph_outbox_act *act, const struct giving *giving, struct goal *goal,
                  struct ph_error *err)
 {
+    if (how->shard > 0) {
+        return ph_fail(err, PH_E_CONFIG,
+                       "a log of kind sqlite has one reader, so its pipelines have one shard: 0");
+    }
     int rc = find_goal(db, how, goal, err);
     if (rc == 0) {
         rc = give_rows(db, giving, how->dry_run, goal, err);

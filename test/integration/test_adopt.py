@@ -426,20 +426,21 @@ def test_a_promoted_copy(posthorn, tmp_path):
 # -- what is refused ---------------------------------------------------------------------------------
 
 
-def test_keep_is_refused_where_it_would_lose_events(posthorn, log, far, tmp_path):
+def test_keep_among_ids_that_mean_nothing(posthorn, log, far, tmp_path):
     """The new cluster has given as many transaction ids since; events that were written meanwhile look settled to the old snapshots."""
     publish(log, 30, ticks=3)
     posthorn.drain(log.dsn(), f"file:{tmp_path / 'old'}", name="p", settings=SETTINGS)
+    publish(log, 5, ticks=1)
     db = restore(log, far)
     publish(db, 10, key="new")
     burn(far, 2 * PAST)
     newest = "SELECT max(posthorn.xmax_of(snapshot)) < posthorn.xmax_of(pg_current_snapshot()) FROM posthorn.tick"
     assert db.sql(newest) == [(True,)] and db.sql("SELECT future_rows FROM posthorn.identity()") == [(0,)]
-    done = posthorn.run("adopt", db.dsn(), "--keep", "--yes")
-    assert done.returncode == 78 and "cannot be kept as they are" in done.stderr, done.stderr
     assert refused(posthorn, db, tmp_path / "x")
-    adopt(posthorn, db, "--from-position", "%d-%d" % cut_of(db))
+    said = adopt(posthorn, db, "--keep")
+    assert said["rebased"] and said["p", 0] | {"first": 15, "again": 0, "skipped": 0} == said["p", 0]
     assert drain(posthorn, db, tmp_path / "new") == events(db)[30:]
+    assert verified(posthorn, db, tmp_path / "new")
 
 
 def test_rows_alone_that_came_from_elsewhere(posthorn, log, each_database, tmp_path):
@@ -568,4 +569,7 @@ def test_a_sqlite_log_goes_back_and_on(posthorn, tmp_path):
     assert moves("--keep") == (0, 0, 0, 24)
     done = posthorn.run("adopt", db, "--from-position", "1-13")
     assert done.returncode == 78 and "is beyond what this database knows" in done.stderr
+    done = posthorn.run("adopt", db, "p", "--from-position", "1-3", "--shard", "1")
+    assert done.returncode == 78 and "one shard: 0" in done.stderr
+    assert moves("p", "--from-position", "1-12", "--shard", "0") == (0, 0, 0, 24)
     assert posthorn.run("verify", "--from", db, "--to", f"file:{path}", "--name", "p").returncode == 0

@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from servers import until
+from servers import Database, Postgres, newest_debian, until
 from test_adopt import burn, far, log, near, publish, restore  # noqa: F401
+from test_adopt_shards import crowd
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -93,6 +94,45 @@ def test_another_database_takes_over(topic, log, near, posthorn):  # noqa: F811
         topic.once(db.dsn())
         assert topic.counts() == Counter(range(1, 21)) + Counter(range(1, 36))
         assert "of another database" in topic.once(log.dsn(), status=78)
+
+
+def test_shards_of_a_promoted_standby(topic, posthorn):
+    """It lost nothing, and each shard's sink is ahead of it: each is adopted at its own sink's place, and nothing comes twice."""
+    topic.settings |= {"shards": 2}
+    with Postgres(newest_debian(), fsync=False) as primary:
+        db = Database(primary, "postgres")
+        posthorn.init(db.dsn())
+        standby = primary.make_standby()
+        try:
+            crowd(db, 2)
+            topic.once(db.dsn())
+            db.sql("CREATE TABLE stored AS SELECT * FROM posthorn.checkpoint")
+            crowd(db, 3)
+            topic.once(db.dsn())
+            publish(db, 10, key="k0")  # of one shard alone
+            topic.once(db.dsn())
+            at = db.sql("SELECT shard, tick || '-' || position FROM posthorn.checkpoint ORDER BY shard")
+            assert at[0][1] != at[1][1]
+            db.sql("UPDATE posthorn.checkpoint c SET tick = s.tick, position = s.position, snapshot = s.snapshot,"
+                   " base_snapshot = s.base_snapshot, sink_tick = s.sink_tick, sink_position = s.sink_position"
+                   " FROM stored s WHERE s.shard = c.shard")  # as a crash leaves them
+            lsn = primary.sql("SELECT pg_current_wal_lsn()::text")[0][0]
+            until(lambda: standby.sql(f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'")[0][0], 30, "replay")
+            standby.promote()
+            copy = Database(standby, "postgres")
+            assert "the sink holds position" in topic.once(copy.dsn(), status=78)
+            until(lambda: not copy.sql("SELECT 1 FROM posthorn.lease WHERE expires_at > clock_timestamp()"), what="the leases' end")
+            done = posthorn.run("adopt", copy.dsn(), topic.pipeline, "--from-position", at[0][1], "--yes")
+            assert done.returncode == 78 and "each shard has a place of its own" in done.stderr
+            for shard, place in at:
+                topic.adopt(copy.dsn(), "--shard", str(shard), "--from-position", place)
+            crowd(copy, 1)
+            topic.once(copy.dsn())
+            got = topic.kafka.consume_all(topic.name, **{"isolation.level": "read_committed"})
+            assert Counter(r.header("id").decode() for r in got) == Counter(
+                str(event) for event, in copy.sql("SELECT event_id FROM posthorn.outbox"))
+        finally:
+            standby.close()
 
 
 def test_an_older_copy_of_a_sqlite_file(topic, posthorn, tmp_path):
