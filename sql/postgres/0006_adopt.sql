@@ -54,14 +54,15 @@ COMMENT ON FUNCTION posthorn.restored_until IS
     'NULL: this cluster gave the xids that the log holds. Else the last transaction that is known to '
     'have brought others; what was written here has a higher one';
 
-CREATE FUNCTION posthorn.is_foreign() RETURNS boolean
+CREATE FUNCTION posthorn.is_foreign(restored bigint) RETURNS boolean
 LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.system_identifier <> m.system_identifier OR d.oid <> m.database_oid
-           OR posthorn.restored_until() IS NOT NULL
+           OR restored IS NOT NULL
       FROM pg_control_system() c, pg_database d, posthorn.meta m
      WHERE d.datname = current_database()
 $$;
-COMMENT ON FUNCTION posthorn.is_foreign IS 'Whether the log was made in another database';
+COMMENT ON FUNCTION posthorn.is_foreign IS
+    'Whether the log was made in another database; restored: what restored_until() says';
 
 -- 2. Places ---------------------------------------------------------------------------------------
 
@@ -161,15 +162,15 @@ CREATE TYPE posthorn.adoption AS (
 -- One row a checkpoint that is moved; in a foreign log one each, where the others keep their place. A
 -- named pipeline that has not begun stands at the beginning, also those of its shards that are not named.
 CREATE FUNCTION posthorn.adopt_places(
-    pipeline text, shard int, how text, tick bigint, "position" bigint, since timestamptz)
+    pipeline text, shard int, how text, tick bigint, "position" bigint, since timestamptz,
+    restored bigint)
 RETURNS SETOF posthorn.adoption
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    restored constant bigint := posthorn.restored_until();
-    whole    constant boolean := posthorn.is_foreign();
-    goal     posthorn.place;
-    c        record;
-    a        posthorn.adoption;
+    whole constant boolean := posthorn.is_foreign(restored);
+    goal  posthorn.place;
+    c     record;
+    a     posthorn.adoption;
 BEGIN
     goal := CASE how WHEN 'since' THEN posthorn.place_since(since, restored)
                      WHEN 'all' THEN ROW(0, 0, '3:3:', '3:3:')::posthorn.place END;
@@ -305,16 +306,17 @@ BEGIN
     END IF;
 END $$;
 
--- Keeps instances out, as forget() does, after all that takes time was looked up. A foreign log is
--- adopted as a whole.
-CREATE FUNCTION posthorn.adopt_lock(pipeline text, places posthorn.adoption[]) RETURNS boolean
+-- Keeps instances out, as forget() does, after all that takes time was looked up, whose owners renew
+-- their leases meanwhile. A foreign log is adopted as a whole.
+CREATE FUNCTION posthorn.adopt_lock(pipeline text, places posthorn.adoption[], restored bigint)
+RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     whole boolean;
     held  record;
 BEGIN
     LOCK TABLE posthorn.lease IN SHARE ROW EXCLUSIVE MODE;
-    whole := posthorn.is_foreign();
+    whole := posthorn.is_foreign(restored);
     SELECT l.pipeline, l.owner, l.expires_at INTO held FROM posthorn.lease l
      WHERE (whole OR adopt_lock.pipeline IS NULL OR l.pipeline = adopt_lock.pipeline)
        AND l.expires_at > clock_timestamp()
@@ -470,12 +472,12 @@ BEGIN
     PERFORM posthorn.adopt_refuse_shard(pipeline, shard, how);
     restored := posthorn.restored_until();
     SELECT coalesce(array_agg(posthorn.adopt_count(p, restored)), '{}') INTO places
-      FROM posthorn.adopt_places(pipeline, shard, how, tick, "position", since) p;
+      FROM posthorn.adopt_places(pipeline, shard, how, tick, "position", since, restored) p;
     IF dry_run IS NOT FALSE THEN
         RETURN QUERY SELECT * FROM unnest(places);
         RETURN;
     END IF;
-    whole := posthorn.adopt_lock(pipeline, places);
+    whole := posthorn.adopt_lock(pipeline, places, restored);
 
     IF current_setting('synchronous_commit') IN ('off', 'local') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
@@ -515,14 +517,14 @@ COMMENT ON FUNCTION posthorn.adopt IS
 
 REVOKE ALL ON FUNCTION
     posthorn.full_xid(xid, bigint), posthorn.xmax_of(pg_snapshot), posthorn.restored_until(),
-    posthorn.is_foreign(), posthorn.known_ticks(), posthorn.place_order(posthorn.place),
+    posthorn.is_foreign(bigint), posthorn.known_ticks(), posthorn.place_order(posthorn.place),
     posthorn.place_at(text, int, bigint, bigint), posthorn.place_since(timestamptz, bigint),
-    posthorn.adopt_places(text, int, text, bigint, bigint, timestamptz),
+    posthorn.adopt_places(text, int, text, bigint, bigint, timestamptz, bigint),
     posthorn.adopt_refuse_shard(text, int, text),
     posthorn.settles(pg_snapshot, pg_snapshot, bigint, xid8, bigint),
     posthorn.is_native(bigint, bigint, xid, xid8),
     posthorn.adopt_count(posthorn.adoption, bigint),
-    posthorn.adopt_refuse(text, text, text, boolean), posthorn.adopt_lock(text, posthorn.adoption[]),
+    posthorn.adopt_refuse(text, text, text, boolean), posthorn.adopt_lock(text, posthorn.adoption[], bigint),
     posthorn.adopt_rebase(posthorn.adoption[], bigint), posthorn.adopt_tick(),
     posthorn.tick_behind(posthorn.place, bigint, bigint),
     posthorn.adopt_move(posthorn.adoption, text, boolean, bigint),

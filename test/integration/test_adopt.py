@@ -527,6 +527,23 @@ def test_an_adopted_log_stays_at_home(posthorn, log, near):
     assert not said["rebased"] and said["p", 0]["first"] == 11
 
 
+def test_the_whole_log_is_looked_at_before_leases_are_locked(posthorn, log, tmp_path):
+    """Pipelines that run renew their leases meanwhile."""
+    publish(log, 10)
+    drain(posthorn, log, tmp_path / "a")
+    with log.connect() as conn:
+        conn.execute("ALTER FUNCTION posthorn.restored_until() RENAME TO looked_at")
+        conn.execute("""CREATE FUNCTION posthorn.restored_until() RETURNS bigint LANGUAGE plpgsql STABLE AS $$ BEGIN
+            IF EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'posthorn.lease'::regclass AND mode LIKE 'Share%') THEN
+                RAISE 'looked at under the lock';
+            END IF;
+            RAISE NOTICE 'looked at';
+            RETURN posthorn.looked_at(); END $$""")
+        looks = []
+        conn.add_notice_handler(lambda notice: looks.append(notice.message_primary))
+        assert one(conn, "SELECT again FROM posthorn.adopt('p', 'all', 'ada')") == 10 and looks == ["looked at"]
+
+
 def test_an_instance_that_slept_is_fenced(posthorn, log, tmp_path):
     relay = posthorn.start_relay(log.dsn(), f"file:{tmp_path / 'a'}", name="p", settings=SETTINGS)
     publish(log, 10)
