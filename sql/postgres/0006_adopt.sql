@@ -157,7 +157,9 @@ END $$;
 
 CREATE TYPE posthorn.adoption AS (
     pipeline text, shard int, moved boolean, rebased boolean, "from" posthorn.place,
-    "to" posthorn.place, again bigint, first bigint, skipped bigint, beside bigint);
+    "to" posthorn.place, again bigint, first bigint, skipped bigint, beside bigint,
+    in_sink boolean, -- a sink held a checkpoint, so it may hold events behind "from"
+    refused text);   -- by a dry run: why it would not be done now
 
 -- One row a checkpoint that is moved; in a foreign log one each, where the others keep their place. A
 -- named pipeline that has not begun stands at the beginning, also those of its shards that are not named.
@@ -176,10 +178,10 @@ BEGIN
                      WHEN 'all' THEN ROW(0, 0, '3:3:', '3:3:')::posthorn.place END;
     FOR c IN
         SELECT k.pipeline, k.shard, ROW(k.tick, k.position, k.snapshot, k.base_snapshot)::posthorn.place
-                   AS place, true AS begun
+                   AS place, true AS begun, k.sink_tick IS NOT NULL AS in_sink
           FROM posthorn.checkpoint k
         UNION ALL
-        SELECT l.pipeline, n, ROW(0, 0, '3:3:', '3:3:')::posthorn.place, false
+        SELECT l.pipeline, n, ROW(0, 0, '3:3:', '3:3:')::posthorn.place, false, false
           FROM posthorn.pipeline l, generate_series(0, l.shards - 1) n
          WHERE l.pipeline = adopt_places.pipeline
            AND NOT EXISTS (SELECT FROM posthorn.checkpoint b WHERE b.pipeline = l.pipeline)
@@ -188,6 +190,7 @@ BEGIN
         a := NULL;
         a.pipeline := c.pipeline;
         a.shard := c.shard;
+        a.in_sink := c.in_sink;
         a.moved := c.pipeline = coalesce(adopt_places.pipeline, c.pipeline)
                    AND c.shard = coalesce(adopt_places.shard, c.shard);
         CONTINUE WHEN NOT a.moved AND c.begun AND NOT whole;
@@ -215,7 +218,8 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 COMMENT ON FUNCTION posthorn.settles IS 'Whether an event of the log is settled at a place';
 
--- Reads from the lower of the two places on; the whole log where xids are to be replaced.
+-- Reads from the lower of the two places on; the whole log where xids are to be replaced. An event that
+-- has a row beside the log is not sent from the log, whatever the row's state.
 CREATE FUNCTION posthorn.adopt_count(a posthorn.adoption, restored bigint) RETURNS posthorn.adoption
 LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
@@ -244,6 +248,9 @@ BEGIN
                      WHERE o.xid >= least_xid
                        AND (coalesce(shards, 1) = 1
                             OR (hashtext(o.aggregate_id) & 4095) % shards = a.shard)
+                       AND NOT EXISTS (SELECT FROM posthorn.parked p
+                                        WHERE p.pipeline = a.pipeline AND p.shard = a.shard
+                                          AND p.position = o.position)
                     OFFSET 0) n OFFSET 0) e; -- each asked once a row
     SELECT count(*) INTO a.beside FROM posthorn.parked p
      WHERE p.pipeline = a.pipeline AND p.shard = a.shard
@@ -306,6 +313,35 @@ BEGIN
     END IF;
 END $$;
 
+-- Why it may not be done now; NULL when nobody owns a pipeline that it is about.
+CREATE FUNCTION posthorn.adopt_owned(pipeline text, whole boolean) RETURNS text
+LANGUAGE sql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('pipeline %s is owned by %s until %s: stop all its instances, then adopt',
+                  l.pipeline, l.owner,
+                  to_char(l.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+      FROM posthorn.lease l
+     WHERE (whole OR adopt_owned.pipeline IS NULL OR l.pipeline = adopt_owned.pipeline)
+       AND l.expires_at > clock_timestamp()
+     ORDER BY l.pipeline, l.shard LIMIT 1
+$$;
+
+-- Each place once, in order.
+CREATE FUNCTION posthorn.adopt_cuts(places posthorn.adoption[]) RETURNS posthorn.place[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(d.place ORDER BY d.ordering)
+      FROM (SELECT DISTINCT ON (u.ordering) u.* FROM (
+                SELECT p."to" AS place, posthorn.place_order(p."to") AS ordering
+                  FROM unnest(places) p) u ORDER BY u.ordering) d
+$$;
+
+-- Each place needs a transaction id of its own, from the first there is (3) on.
+CREATE FUNCTION posthorn.adopt_young(cuts posthorn.place[]) RETURNS text
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('the checkpoints stand at %s different places, and this server is too young to have '
+                  'as many transaction ids: adopt with --all', cardinality(cuts))
+     WHERE 3 + cardinality(cuts) >= posthorn.xmax_of(pg_current_snapshot())
+$$;
+
 -- Keeps instances out, as forget() does, after all that takes time was looked up, whose owners renew
 -- their leases meanwhile. A foreign log is adopted as a whole.
 CREATE FUNCTION posthorn.adopt_lock(pipeline text, places posthorn.adoption[], restored bigint)
@@ -313,19 +349,13 @@ RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     whole boolean;
-    held  record;
+    owned text;
 BEGIN
     LOCK TABLE posthorn.lease IN SHARE ROW EXCLUSIVE MODE;
     whole := posthorn.is_foreign(restored);
-    SELECT l.pipeline, l.owner, l.expires_at INTO held FROM posthorn.lease l
-     WHERE (whole OR adopt_lock.pipeline IS NULL OR l.pipeline = adopt_lock.pipeline)
-       AND l.expires_at > clock_timestamp()
-     ORDER BY l.pipeline, l.shard LIMIT 1;
-    IF FOUND THEN
-        RAISE object_in_use USING MESSAGE = format(
-            'pipeline %s is owned by %s until %s: stop all its instances, then adopt',
-            held.pipeline, held.owner,
-            to_char(held.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
+    owned := posthorn.adopt_owned(pipeline, whole);
+    IF owned IS NOT NULL THEN
+        RAISE object_in_use USING MESSAGE = owned;
     END IF;
     IF EXISTS (SELECT FROM unnest(places) p LEFT JOIN posthorn.checkpoint c
                    ON c.pipeline = p.pipeline AND c.shard = p.shard
@@ -349,19 +379,15 @@ RETURNS posthorn.adoption[]
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     base  constant bigint := 3; -- the first xid there is
-    cuts  posthorn.place[];     -- each place once, in order
+    cuts  constant posthorn.place[] := posthorn.adopt_cuts(places);
     made  posthorn.adoption[] := '{}';
     a     posthorn.adoption;
+    young text;
     n     bigint;
 BEGIN
-    SELECT array_agg(d.place ORDER BY d.ordering) INTO cuts
-      FROM (SELECT DISTINCT ON (u.ordering) u.* FROM (
-                SELECT p."to" AS place, posthorn.place_order(p."to") AS ordering
-                  FROM unnest(places) p) u ORDER BY u.ordering) d;
-    IF base + cardinality(cuts) >= posthorn.xmax_of(pg_current_snapshot()) THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = format(
-            'the checkpoints stand at %s different places, and this server is too young to have as '
-            'many transaction ids: adopt with --all', cardinality(cuts));
+    young := posthorn.adopt_young(cuts);
+    IF young IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = young;
     END IF;
     UPDATE posthorn.outbox o
        SET xid = (base + (SELECT coalesce(max(k.n), 0)
@@ -467,6 +493,7 @@ DECLARE
     moved    posthorn.adoption[];
     places   posthorn.adoption[];
     a        posthorn.adoption;
+    why      text; -- it would be refused now
 BEGIN
     PERFORM posthorn.adopt_refuse(pipeline, how, who, dry_run IS FALSE);
     PERFORM posthorn.adopt_refuse_shard(pipeline, shard, how);
@@ -474,7 +501,12 @@ BEGIN
     SELECT coalesce(array_agg(posthorn.adopt_count(p, restored)), '{}') INTO places
       FROM posthorn.adopt_places(pipeline, shard, how, tick, "position", since, restored) p;
     IF dry_run IS NOT FALSE THEN
-        RETURN QUERY SELECT * FROM unnest(places);
+        why := coalesce(posthorn.adopt_owned(pipeline, posthorn.is_foreign(restored)), CASE
+            WHEN restored IS NOT NULL THEN posthorn.adopt_young(posthorn.adopt_cuts(places)) END);
+        FOREACH a IN ARRAY places LOOP
+            a.refused := why;
+            RETURN NEXT a;
+        END LOOP;
         RETURN;
     END IF;
     whole := posthorn.adopt_lock(pipeline, places, restored);
@@ -493,7 +525,8 @@ BEGIN
     END LOOP;
     INSERT INTO posthorn.audit (who, act, reason, detail)
     SELECT adopt.who, 'adopt', adopt.reason, jsonb_build_object(
-               'pipeline', pipeline, 'shard', shard, 'how', how, 'foreign', whole, 'rebased', restored IS NOT NULL,
+               'pipeline', pipeline, 'shard', shard, 'how', how, 'foreign', whole,
+               'rebased', restored IS NOT NULL,
                'systemIdentifier', m.system_identifier::text, 'databaseOid', m.database_oid::text,
                'tick', newest, 'login', session_user, 'checkpoints', (
                    SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -510,8 +543,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION posthorn.adopt IS
     'Makes this database the log''s own and moves the checkpoints of a pipeline, or of all, to where a '
-    'person says: how = from (tick, position; of a shard where there are several), since (a time), all, keep. What a sink holds does not '
-    'count then. Returns what is sent again, for the first time and not at all';
+    'person says: how = from (tick, position; with shard where there are several), since (a time), all, '
+    'keep. What a sink holds does not count then. Returns what is sent again, for the first time and not at all';
 
 -- 6. Nobody but the owner, until a person grants it -----------------------------------------------
 
@@ -524,7 +557,9 @@ REVOKE ALL ON FUNCTION
     posthorn.settles(pg_snapshot, pg_snapshot, bigint, xid8, bigint),
     posthorn.is_native(bigint, bigint, xid, xid8),
     posthorn.adopt_count(posthorn.adoption, bigint),
-    posthorn.adopt_refuse(text, text, text, boolean), posthorn.adopt_lock(text, posthorn.adoption[], bigint),
+    posthorn.adopt_refuse(text, text, text, boolean), posthorn.adopt_owned(text, boolean),
+    posthorn.adopt_cuts(posthorn.adoption[]), posthorn.adopt_young(posthorn.place[]),
+    posthorn.adopt_lock(text, posthorn.adoption[], bigint),
     posthorn.adopt_rebase(posthorn.adoption[], bigint), posthorn.adopt_tick(),
     posthorn.tick_behind(posthorn.place, bigint, bigint),
     posthorn.adopt_move(posthorn.adoption, text, boolean, bigint),

@@ -17,6 +17,7 @@ struct answer {
     struct ph_buf out;
     bool json, dry_run, rebased;
     size_t rows;
+    struct ph_buf refused; /* why --yes would be refused now, or empty */
 };
 
 static void put_json_row(struct ph_buf *out, const struct ph_outbox_adopted *row, bool first)
@@ -27,9 +28,10 @@ static void put_json_row(struct ph_buf *out, const struct ph_outbox_adopted *row
     ph_cli_json_raw(out, "moved", row->moved ? "true" : "false");
     ph_cli_json_text(out, "from", row->from);
     ph_cli_json_text(out, "to", row->to);
-    ph_buf_printf(out, ",\"again\":%lld,\"first\":%lld,\"skipped\":%lld,\"beside\":%lld}",
+    ph_buf_printf(out,
+                  ",\"again\":%lld,\"first\":%lld,\"skipped\":%lld,\"beside\":%lld,\"inSink\":%s}",
                   (long long)row->again, (long long)row->first, (long long)row->skipped,
-                  (long long)row->beside);
+                  (long long)row->beside, row->in_sink ? "true" : "false");
 }
 
 static const char *plural(int64_t count)
@@ -46,6 +48,9 @@ static void put_person_row(struct ph_buf *out, const struct ph_outbox_adopted *r
     ph_buf_printf(out, "  %lld event%s again, %lld for the first time, %lld skipped\n",
                   (long long)row->again, plural(row->again), (long long)row->first,
                   (long long)row->skipped);
+    if (row->in_sink && row->again + row->first > 0) {
+        ph_buf_puts(out, "  the sink may hold some of these: it kept a checkpoint of its own\n");
+    }
     if (row->beside > 0) {
         ph_buf_printf(out, "  %lld parked, dead or scheduled event%s as before\n",
                       (long long)row->beside, row->beside == 1 ? " stays" : "s stay");
@@ -62,17 +67,24 @@ static int put_row(void *arg, const struct ph_outbox_adopted *row)
     }
     answer->rows++;
     answer->rebased |= row->rebased;
+    if (row->refused && answer->refused.len == 0) { /* it is about the whole act */
+        ph_buf_puts(&answer->refused, row->refused);
+    }
     return 0;
+}
+
+static void put_json_end(struct answer *answer)
+{
+    bool refused = answer->refused.len > 0;
+    ph_buf_printf(&answer->out, "],\"rebased\":%s,\"dryRun\":%s",
+                  answer->rebased ? "true" : "false", answer->dry_run ? "true" : "false");
+    ph_cli_json_text(&answer->out, "refused", refused ? answer->refused.ptr : NULL);
+    ph_buf_puts(&answer->out, "}\n");
 }
 
 static void put_end(struct answer *answer)
 {
     const char *does = answer->dry_run ? "would be" : "were";
-    if (answer->json) {
-        ph_buf_printf(&answer->out, "],\"rebased\":%s,\"dryRun\":%s}\n",
-                      answer->rebased ? "true" : "false", answer->dry_run ? "true" : "false");
-        return;
-    }
     if (answer->rows == 0) {
         ph_buf_puts(&answer->out, "no pipeline has a checkpoint: none is moved\n");
     }
@@ -81,6 +93,12 @@ static void put_end(struct answer *answer)
                       "the transaction ids of the log mean nothing in this database: they %s "
                       "replaced\n",
                       does);
+    }
+    if (answer->refused.len > 0) {
+        ph_buf_puts(&answer->out, "nothing was changed, and --yes would be refused now: ");
+        ph_cli_put_plain(&answer->out, ph_buf_str(&answer->refused));
+        ph_buf_putc(&answer->out, '\n');
+        return;
     }
     ph_buf_puts(&answer->out, answer->dry_run
                                   ? "nothing was changed: add --yes to do it\n"
@@ -158,11 +176,13 @@ static int adopt_run(const struct ph_cli *cli)
     }
     struct answer answer = {.json = ph_cli_get(cli, "json") != NULL, .dry_run = how.dry_run};
     ph_buf_init(&answer.out, PH_CLI_PAGE_MAX);
+    ph_buf_init(&answer.refused, PH_CLI_PAGE_MAX);
     ph_buf_puts(&answer.out, answer.json ? "{\"checkpoints\":[" : "");
     rc = adopt(cli, &how, &answer, &err);
-    put_end(&answer);
+    (answer.json ? put_json_end : put_end)(&answer);
     int status = rc < 0 ? ph_cli_fail(&err) : ph_cli_print(&answer.out);
     ph_buf_free(&answer.out);
+    ph_buf_free(&answer.refused);
     return status;
 }
 
@@ -194,7 +214,8 @@ const struct ph_command ph_cmd_adopt = {
         "PIPELINE alone) how many events are sent again, sent for the first time, and skipped,\n"
         "and changes nothing without --yes. In a log from elsewhere the pipelines that are not\n"
         "named keep their place. What sinks hold counts no more; their next start tells them.\n"
-        "A position is one shard's: where PIPELINE has several, --from-position moves the one that\n"
+        "A position is one shard's: where PIPELINE has several, --from-position moves the one "
+        "that\n"
         "--shard names, and the others are adopted after it, each at its own place. --since goes\n"
         "back to the last tick before the first event created then or later, so that some older\n"
         "ones may come again. Events parked, dead or scheduled stay so. Stop all instances first:\n"

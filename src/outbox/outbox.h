@@ -103,6 +103,8 @@ struct ph_outbox_adopted {
     const char *from, *to;
     int64_t again, first, skipped; /* events that are sent again, for the first time, not at all */
     int64_t beside;                /* parked, dead and scheduled rows, which stay as they are */
+    bool in_sink;                  /* a sink held a checkpoint: it may hold some of these events */
+    const char *refused; /* why it would not be done now, where it was only asked for; or NULL */
 };
 
 /* A row of the log that the pipeline had settled when verify began. */

@@ -9,7 +9,20 @@
 #define ADOPT_TIMEOUT_MS (4 * 60 * 60 * 1000) /* it may write the whole log anew */
 
 /* The columns of q_adopt.sql. */
-enum { PIPELINE, SHARD, MOVED, REBASED, FROM, TO, AGAIN, FIRST, SKIPPED, BESIDE };
+enum column {
+    PIPELINE,
+    SHARD,
+    MOVED,
+    REBASED,
+    FROM,
+    TO,
+    AGAIN,
+    FIRST,
+    SKIPPED,
+    BESIDE,
+    IN_SINK,
+    REFUSED
+};
 
 struct words {
     const char *params[9];
@@ -54,6 +67,8 @@ static struct ph_outbox_adopted adopted_of(const PGresult *res, int row)
         .first = ph_pg_i64(res, row, FIRST),
         .skipped = ph_pg_i64(res, row, SKIPPED),
         .beside = ph_pg_i64(res, row, BESIDE),
+        .in_sink = *PQgetvalue(res, row, IN_SINK) == 't',
+        .refused = ph_pg_value(res, row, REFUSED),
     };
 }
 

@@ -85,11 +85,16 @@ static void put_detail(struct ph_buf *out, const struct ph_outbox_adopted *row, 
 static int give_row(sqlite3_stmt *stmt, const struct giving *giving, bool dry_run,
                     struct ph_buf *detail, bool first, struct ph_error *err)
 {
-    char from[PH_POSITION_TEXT_MAX], to[PH_POSITION_TEXT_MAX];
+    char from[PH_POSITION_TEXT_MAX], to[PH_POSITION_TEXT_MAX], owned[PH_ERROR_TEXT_MAX] = "";
     const char *owner = (const char *)sqlite3_column_text(stmt, 9);
     int64_t tick = sqlite3_column_int64(stmt, 2);
     ph_position_format((struct ph_position){tick, sqlite3_column_int64(stmt, 3)}, from);
     ph_position_format((struct ph_position){tick, sqlite3_column_int64(stmt, 4)}, to);
+    if (owner) {
+        (void)snprintf(owned, sizeof owned,
+                       "pipeline %s is owned by %s: stop all its instances, then adopt",
+                       (const char *)sqlite3_column_text(stmt, 0), owner);
+    }
     const struct ph_outbox_adopted row = {
         .pipeline = (const char *)sqlite3_column_text(stmt, 0),
         .shard = (const char *)sqlite3_column_text(stmt, 1),
@@ -100,11 +105,11 @@ static int give_row(sqlite3_stmt *stmt, const struct giving *giving, bool dry_ru
         .first = sqlite3_column_int64(stmt, 6),
         .skipped = sqlite3_column_int64(stmt, 7),
         .beside = sqlite3_column_int64(stmt, 8),
+        .in_sink = sqlite3_column_int(stmt, 10) != 0,
+        .refused = owner && dry_run ? owned : NULL,
     };
     if (owner && !dry_run) {
-        return ph_fail(err, PH_E_CONFIG,
-                       "pipeline %s is owned by %s: stop all its instances, then adopt",
-                       row.pipeline, owner);
+        return ph_fail(err, PH_E_CONFIG, "%s", owned);
     }
     put_detail(detail, &row, first);
     return giving->each(giving->arg, &row);

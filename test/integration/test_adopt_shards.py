@@ -65,6 +65,11 @@ def test_a_second_restore(posthorn, log, far):  # noqa: F811
     with contextlib.closing(started(lambda servers: Postgres(newest_debian(), fsync=False, fresh=True))) as third:
         copy = restore(db, third)
         assert adopt(posthorn, copy, "p", "--all")["rebased"] and waiting(copy) == before
+        copy = restore(db, third)
+        tick = log.sql("SELECT max(tick) FROM posthorn.tick")[0][0]
+        copy.sql("INSERT INTO posthorn.checkpoint (pipeline, tick, position, timeline, snapshot, base_snapshot, start_snapshot)"
+                 " SELECT 'm' || i, %s, i, 1, '5:5:', '4:4:', '3:3:' FROM generate_series(1, 3000) i", tick)
+        assert "3003 different places" in posthorn.json("adopt", copy.dsn(), "p", "--all")["refused"]
         copy, tick = restore(db, third), db.sql("SELECT max(tick) FROM posthorn.checkpoint WHERE pipeline = 'q'")[0][0]
         adopt(posthorn, copy, "q", "--shard", "0", "--from-position", f"{tick}-20")
         assert waiting(copy, "r") == waiting(db, "r") and waiting(copy)[1] == before[1]

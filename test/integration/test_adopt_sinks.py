@@ -50,6 +50,8 @@ def test_a_dump_into_another_cluster(topic, log, far):  # noqa: F811
     said = topic.once(db.dsn(), status=78)
     assert "the log was made in another database" in said and "posthorn adopt DB-URI --keep" in said
     tick, position = db.sql("SELECT tick, position FROM posthorn.checkpoint")[0]
+    look = topic.posthorn.run("adopt", db.dsn(), "--keep", check=True).stdout
+    assert "0 events again, 20 for the first time, 0 skipped\n  the sink may hold some of these" in look, "events 41 to 60"
     found = topic.adopt(db.dsn(), "--from-position", f"{tick}-{position}")
     assert (found["again"], found["first"]) == (0, 20)
     topic.once(db.dsn())
@@ -157,6 +159,7 @@ def test_an_older_copy_of_a_sqlite_file(topic, posthorn, tmp_path):
     insert(101, 110)  # at positions that the sink takes for settled
     said = topic.once(uri, status=78)
     assert "the sink holds position 1-40" in said and "the database is at 1-20" in said
+    assert "the sink may hold some of these" in topic.posthorn.run("adopt", uri, "--keep", check=True).stdout
     assert topic.adopt(uri, "--keep")["first"] == 10
     topic.once(uri)
     insert(111, 120)
