@@ -116,7 +116,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT c.shard INTO old FROM posthorn.checkpoint c JOIN posthorn.lease l USING (pipeline, shard)
-     WHERE c.pipeline = reshard.pipeline AND c.sink_tick >= 0 AND l.expires_at <> '-infinity'
+     WHERE c.pipeline = reshard.pipeline AND c.sink_tick <> -1 AND l.expires_at <> '-infinity'
      ORDER BY c.shard LIMIT 1;
     IF FOUND THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format(
@@ -126,7 +126,7 @@ BEGIN
     END IF;
 
     SELECT min(c.sink_tick) INTO void FROM posthorn.checkpoint c
-     WHERE c.pipeline = reshard.pipeline AND c.sink_tick < 0;
+     WHERE c.pipeline = reshard.pipeline AND c.sink_tick = -1;
     SELECT c.tick, c.position, c.snapshot, c.start_snapshot, c.timeline INTO goal
       FROM posthorn.checkpoint c
      WHERE c.pipeline = reshard.pipeline
