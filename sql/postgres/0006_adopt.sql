@@ -178,7 +178,7 @@ BEGIN
                      WHEN 'all' THEN ROW(0, 0, '3:3:', '3:3:')::posthorn.place END;
     FOR c IN
         SELECT k.pipeline, k.shard, ROW(k.tick, k.position, k.snapshot, k.base_snapshot)::posthorn.place
-                   AS place, true AS begun, k.sink_tick IS NOT NULL AS in_sink
+                   AS place, true AS begun, coalesce(k.sink_tick >= -1, false) AS in_sink
           FROM posthorn.checkpoint k
         UNION ALL
         SELECT l.pipeline, n, ROW(0, 0, '3:3:', '3:3:')::posthorn.place, false, false

@@ -76,7 +76,8 @@ COMMENT ON FUNCTION posthorn.park_unsettled IS
 -- Leases are locked as forget() locks them; the epochs of the new shards begin above all old ones, so
 -- that an instance that slept through this finds itself fenced. Under exactly-once the database's
 -- checkpoints are the sink's only when their instance gave its lease back; the new shards begin there.
--- What adopt() made void (-1) is void for them, too.
+-- What adopt() made void (-1) is void for them, too. That an old shard's sink was not asked yet (-2) is
+-- nothing to them: what it holds is another shard's place.
 CREATE OR REPLACE FUNCTION posthorn.reshard(pipeline text, shards int, who text, reason text DEFAULT NULL,
                                  OUT shards_before int, OUT parked bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
