@@ -274,6 +274,8 @@ BEGIN
      WHERE how = 'from' AND l.pipeline = coalesce(adopt_refuse_shard.pipeline, l.pipeline)
        AND (l.shards > 1 AND adopt_refuse_shard.shard IS NULL
             OR adopt_refuse_shard.shard NOT BETWEEN 0 AND l.shards - 1)
+       AND (adopt_refuse_shard.pipeline IS NOT NULL
+            OR EXISTS (SELECT FROM posthorn.checkpoint c WHERE c.pipeline = l.pipeline))
      ORDER BY l.pipeline LIMIT 1;
     IF FOUND THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format(

@@ -119,6 +119,7 @@ def test_shards_that_have_not_begun(posthorn, log):  # noqa: F811
     crowd(log, 3)
     log.sql("INSERT INTO posthorn.pipeline (pipeline, shards) VALUES ('q', 2)")
     tick = log.sql("SELECT tick FROM posthorn.tick ORDER BY tick OFFSET 1 LIMIT 1")[0][0]
+    assert "none is moved" in posthorn.run("adopt", log.dsn(), "--from-position", f"{tick}-12", check=True).stdout
     adopt(posthorn, log, "q", "--shard", "1", "--from-position", f"{tick}-12")
     found = dict(waiting(log))
     assert min(found[1]) > 12 and max(found[0] + found[1]) == 24
