@@ -169,7 +169,7 @@ static int load_checkpoint(struct ph_pipeline *p, struct ph_error *err)
 
 #define ADOPT                                                                       \
     "Nothing is sent until a person says where to go on: posthorn adopt DB-URI %s " \
-    "--keep|--all|--since TIME|--from-position P"
+    "--keep|--all|--since TIME|--from-position P [--shard N]"
 
 static int refuse_sink(const struct ph_pipeline *p, const struct ph_checkpoint *theirs,
                        struct ph_error *err)

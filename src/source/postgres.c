@@ -51,7 +51,7 @@ static bool is(const PGresult *res, int column, const char *text)
     return value && strcmp(value, text) == 0;
 }
 
-#define PH_PG_ADOPT "posthorn adopt DB-URI --keep|--all|--since TIME|--from-position P"
+#define PH_PG_ADOPT "posthorn adopt DB-URI --keep|--all|--since TIME|--from-position P [--shard N]"
 
 static int refuse_identity(const PGresult *res, struct ph_error *err)
 {
