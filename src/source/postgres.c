@@ -180,6 +180,22 @@ static struct ph_pg_source *new_source(const struct ph_source_env *env,
     return s;
 }
 
+/* Shards that are counted otherwise would read some events twice and others not at all. */
+static int check_shards(struct ph_pg_source *s, struct ph_error *err)
+{
+    const char *const params[] = {s->env->pipeline};
+    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
+    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_shards, 1, params, &res, err);
+    if (rc < 0 || !res || PQntuples(res) == 0 || ph_pg_i64(res, 0, 0) == s->env->shards) {
+        return rc;
+    }
+    return ph_fail(err, PH_E_CONFIG,
+                   "pipeline %s has %s shards, and the configuration says %d: stop all its "
+                   "instances and run posthorn reshard DB-URI %s --shards %d, or put shards back",
+                   s->env->pipeline, PQgetvalue(res, 0, 0), s->env->shards, s->env->pipeline,
+                   s->env->shards);
+}
+
 static int source_open(const struct ph_source_env *env, const void *config, void **ret_ctx,
                        struct ph_error *err)
 {
@@ -190,6 +206,10 @@ static int source_open(const struct ph_source_env *env, const void *config, void
     int rc = ph_pg_open(&s->book, env->uri, env->pipeline, env->stop, err);
     if (rc == 0) {
         rc = check_identity(s, err);
+    }
+    if (rc == 0) { /* before the lease is taken: a lease that is given back behind a refusal is in
+                      disorder */
+        rc = check_shards(s, err);
     }
     if (rc == 0) {
         rc = ph_pg_open(&s->read, env->uri, env->pipeline, env->stop, err);
@@ -227,22 +247,6 @@ static int refuse_epoch(const struct ph_pg_source *s, struct ph_error *err)
 {
     return ph_fail(err, PH_E_FENCED, "the checkpoint of pipeline %s belongs to a newer instance",
                    s->env->pipeline);
-}
-
-/* Shards that are counted otherwise would read some events twice and others not at all. */
-static int check_shards(struct ph_pg_source *s, struct ph_error *err)
-{
-    const char *const params[] = {s->env->pipeline};
-    PH_CLEANUP(ph_cleanup_pg_result) PGresult *res = NULL;
-    int rc = ph_pg_query(&s->book, ph_sql_postgres_q_shards, 1, params, &res, err);
-    if (rc < 0 || !res || PQntuples(res) == 0 || ph_pg_i64(res, 0, 0) == s->env->shards) {
-        return rc;
-    }
-    return ph_fail(err, PH_E_CONFIG,
-                   "pipeline %s has %s shards, and the configuration says %d: stop all its "
-                   "instances and run posthorn reshard DB-URI %s --shards %d, or put shards back",
-                   s->env->pipeline, PQgetvalue(res, 0, 0), s->env->shards, s->env->pipeline,
-                   s->env->shards);
 }
 
 /* What the row says of the sink's own checkpoint. */

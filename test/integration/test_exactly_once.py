@@ -143,6 +143,7 @@ def test_more_shards_get_more_partitions(line, posthorn):
     """reshard: the checkpoints of the old shards mean nothing to the new ones."""
     insert(line.db, 1, 400)
     line.once()
+    assert "run posthorn reshard" in line.once(status=78, shards=3)
     posthorn.run("reshard", line.db.dsn(), line.name, "--shards", "3", check=True)
     insert(line.db, 401, 400)
     line.once(shards=3)
