@@ -564,7 +564,7 @@ void ph__flow_drain(struct ph_pipeline *p, int64_t timeout_ms)
     finish_flight(p, timeout_ms);
     bool stored = store_last(p);
     if (p->lease) {
-        ph_lease_in_order(p->lease, stored && !moves(p));
+        ph_lease_in_order(p->lease, stored && !moves(p) && !p->flight.head);
     }
     if (p->sink && p->flight.head) {
         p->config->sink->abandon(p->sink);
